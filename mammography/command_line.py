@@ -1,0 +1,54 @@
+"""The one command, mammocalc, whose groups the doors and the lab register through entry points."""
+
+from importlib.metadata import EntryPoint, entry_points
+
+import typer
+
+from mammography import __version__
+
+GROUP = "mammocalc.commands"
+
+
+class MissingExtra(Exception):
+    """A group of commands needs packages that this installation lacks."""
+
+
+def command_line() -> typer.Typer:
+    """Return the whole command: every group whose packages are installed; the others say what brings them."""
+    app = typer.Typer(
+        name="mammocalc",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help="Reads mammograms for calcifications beside the PACS. Not a medical device.",
+    )
+    app.callback()(_version)
+    missing = [notice for entry in sorted(entry_points(group=GROUP)) if (notice := _register(app, entry))]
+    if missing:
+        app.info.epilog = "  \n".join(missing)
+    return app
+
+
+def _version(version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
+    """Read mammograms for calcifications beside the PACS. Not a medical device."""
+    if version:
+        typer.echo(f"mammocalc {__version__}")
+        raise typer.Exit
+
+
+def _register(app: typer.Typer, entry: EntryPoint) -> str | None:
+    """Let one group add its commands; return a sentence where its packages are not installed."""
+    try:
+        entry.load()(app)
+    except ModuleNotFoundError as missing:
+        extra = entry.value.partition(".")[0]
+        return (
+            f"The {entry.name} commands need {missing.name}, which is not installed: "
+            f'pip install "mammocalc[{extra}]" brings it.'
+        )
+    return None
+
+
+def main() -> None:
+    """Run the command."""
+    command_line()()

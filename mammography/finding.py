@@ -1,0 +1,121 @@
+"""What one reading says: specks, findings, images, and the assessment of a study."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from mammography.coordinates import ImagePoint
+from mammography.view import View
+
+
+class Morphology(StrEnum):
+    """BI-RADS 5th edition calcification morphology."""
+
+    PUNCTATE = "punctate"
+    ROUND = "round"
+    AMORPHOUS = "amorphous"
+    COARSE_HETEROGENEOUS = "coarse-heterogeneous"
+    FINE_PLEOMORPHIC = "fine-pleomorphic"
+    FINE_LINEAR = "fine-linear"
+    VASCULAR = "vascular"
+    COARSE = "coarse"
+    ROD_LIKE = "rod-like"
+    RIM = "rim"
+    DYSTROPHIC = "dystrophic"
+    MILK_OF_CALCIUM = "milk-of-calcium"
+    SUTURE = "suture"
+    SKIN = "skin"
+
+
+class Distribution(StrEnum):
+    """BI-RADS 5th edition calcification distribution."""
+
+    DIFFUSE = "diffuse"
+    REGIONAL = "regional"
+    GROUPED = "grouped"
+    LINEAR = "linear"
+    SEGMENTAL = "segmental"
+
+
+class FindingAssessment(StrEnum):
+    """The reader's call on one finding."""
+
+    BENIGN = "benign"
+    SUSPICIOUS = "suspicious"
+
+
+class ReadStatus(StrEnum):
+    """Whether an image was read."""
+
+    READ = "read"
+    NOT_READ = "not-read"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speck:
+    """One calcification: its centre, its detection score (0 to 1) and its diameter at the detector plane."""
+
+    center: ImagePoint
+    score: float
+    diameter_mm: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One cluster of calcifications on one image.
+
+    `outline` is a simple polygon of at least three points around all specks, the first point not repeated.
+    `detection` and `suspicion` are 0 to 1. `morphology` and `distribution` are None where the reader does not
+    state them; they are never invented.
+    """
+
+    outline: tuple[ImagePoint, ...]
+    specks: tuple[Speck, ...]
+    detection: float
+    suspicion: float
+    assessment: FindingAssessment
+    morphology: Morphology | None = None
+    distribution: Distribution | None = None
+
+    @property
+    def center(self) -> ImagePoint:
+        """The mean of the specks' centres."""
+        count = len(self.specks)
+        return ImagePoint(
+            sum(speck.center.column for speck in self.specks) / count,
+            sum(speck.center.row for speck in self.specks) / count,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageReading:
+    """What the reader says of one image: its findings, or why it was not read."""
+
+    sop_instance_uid: str
+    view: View | None
+    status: ReadStatus
+    reason: str | None = None
+    """A sentence; given when and only when the image was not read."""
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReaderIdentity:
+    """Which reader said it: name, version, weights and operating point; carried by every report."""
+
+    name: str
+    version: str
+    weights_sha256: str
+    operating_point: str
+    trained_on: str
+    """One sentence, such as "Synthetic images (phantom) alone"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessment:
+    """Everything that one reading says of one study."""
+
+    reader: ReaderIdentity
+    read_at: datetime
+    """Aware UTC; the objects take their content date and time from it, so that a rebuild is byte for byte."""
+    images: tuple[ImageReading, ...]

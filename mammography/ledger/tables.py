@@ -1,0 +1,200 @@
+"""The tables of the ledger: what is remembered of every study, and of every change to it."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Enum,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+from mammography.study import StudyEvent, StudyState
+
+
+class AwareDateTime(TypeDecorator[datetime]):
+    """A moment, aware and in UTC on both databases; a naive one is refused."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Store UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"The ledger stores aware times only, and {value!r} is naive.")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Return aware UTC; SQLite forgets the zone that it was given."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _words(kind: type[StrEnum]) -> Enum:
+    """Return a column type that stores an enumeration's values as plain words."""
+    return Enum(
+        kind, native_enum=False, length=32, values_callable=lambda members: [m.value for m in members]
+    )
+
+
+class Table(DeclarativeBase):
+    """What every table of the ledger derives from."""
+
+    type_annotation_map = {datetime: AwareDateTime(), dict[str, Any]: JSON()}  # noqa: RUF012
+
+
+class DeliveryState(StrEnum):
+    """Where one object is on its way to one destination."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    """Acknowledged by C-STORE; the destination offers or owes no commitment yet."""
+    COMMITMENT_REQUESTED = "commitment-requested"
+    COMMITTED = "committed"
+    SUPERSEDED = "superseded"
+    """A later revision answered the study before this object was sent."""
+    FAILED = "failed"
+    """Given up, with the reason; the study is FAILED."""
+
+
+class StudyRow(Table):
+    """One study."""
+
+    __tablename__ = "study"
+
+    study_instance_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    state: Mapped[StudyState] = mapped_column(_words(StudyState))
+    state_since: Mapped[datetime]
+    reason: Mapped[str] = mapped_column(Text)
+    """Why it is in this state, in a sentence."""
+    revision: Mapped[int] = mapped_column(Integer, default=1)
+    """The answer that is being made, or was made last."""
+    accession_number: Mapped[str] = mapped_column(String(64), default="")
+    study_date: Mapped[str] = mapped_column(String(16), default="")
+    first_instance_at: Mapped[datetime]
+    last_instance_at: Mapped[datetime]
+    claims: Mapped[int] = mapped_column(Integer, default=0)
+    """How often this revision was claimed by a worker."""
+    lease_owner: Mapped[str | None] = mapped_column(String(128))
+    lease_until: Mapped[datetime | None]
+    rung_at: Mapped[datetime | None]
+    """When the doorbell was last rung for it."""
+
+    __table_args__ = (Index("ix_study_state_since", "state", "state_since"),)
+
+
+class InstanceRow(Table):
+    """One stored SOP instance."""
+
+    __tablename__ = "instance"
+
+    sop_instance_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"), index=True)
+    series_instance_uid: Mapped[str] = mapped_column(String(64))
+    sop_class_uid: Mapped[str] = mapped_column(String(64))
+    transfer_syntax_uid: Mapped[str] = mapped_column(String(64))
+    modality: Mapped[str] = mapped_column(String(16), default="")
+    laterality: Mapped[str] = mapped_column(String(4), default="")
+    view_position: Mapped[str] = mapped_column(String(16), default="")
+    view_modifiers: Mapped[str] = mapped_column(String(128), default="")
+    """ViewModifier values, sorted, joined by a comma."""
+    presentation_intent: Mapped[str] = mapped_column(String(16), default="")
+    path: Mapped[str] = mapped_column(Text)
+    """Relative to the data folder."""
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    """Of the data set as received, without the Part 10 header."""
+    calling_ae_title: Mapped[str] = mapped_column(String(16))
+    received_at: Mapped[datetime]
+
+
+class HistoryRow(Table):
+    """One change of one study, with its reason."""
+
+    __tablename__ = "history"
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"), index=True)
+    at: Mapped[datetime]
+    event: Mapped[StudyEvent] = mapped_column(_words(StudyEvent))
+    from_state: Mapped[StudyState | None] = mapped_column(_words(StudyState))
+    to_state: Mapped[StudyState] = mapped_column(_words(StudyState))
+    revision: Mapped[int] = mapped_column(Integer)
+    reason: Mapped[str] = mapped_column(Text)
+
+
+class ReadingRow(Table):
+    """The assessment of one revision of a study."""
+
+    __tablename__ = "reading"
+
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"), primary_key=True)
+    revision: Mapped[int] = mapped_column(Integer, primary_key=True)
+    read_at: Mapped[datetime]
+    assessment: Mapped[dict[str, Any]]
+
+
+class ResultRow(Table):
+    """One DICOM object of ours that answers a study."""
+
+    __tablename__ = "result"
+
+    sop_instance_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"), index=True)
+    revision: Mapped[int] = mapped_column(Integer)
+    kind: Mapped[str] = mapped_column(String(16))
+    """cad-sr or gsps."""
+    sop_class_uid: Mapped[str] = mapped_column(String(64))
+    path: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(String(64))
+
+
+class DeliveryRow(Table):
+    """One object on its way to one destination."""
+
+    __tablename__ = "delivery"
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    sop_instance_uid: Mapped[str] = mapped_column(ForeignKey("result.sop_instance_uid"), index=True)
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"), index=True)
+    destination: Mapped[str] = mapped_column(String(64))
+    state: Mapped[DeliveryState] = mapped_column(_words(DeliveryState))
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    next_attempt_at: Mapped[datetime | None]
+    """When it is due: to be sent while PENDING, to be asked for again while COMMITMENT_REQUESTED."""
+    reason: Mapped[str] = mapped_column(Text, default="")
+    sent_at: Mapped[datetime | None]
+    transaction_uid: Mapped[str | None] = mapped_column(String(64), index=True)
+    """Of the last Storage Commitment request that named it."""
+    committed_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        UniqueConstraint("sop_instance_uid", "destination"),
+        Index("ix_delivery_due", "state", "next_attempt_at"),
+    )
+
+
+class RefusalRow(Table):
+    """An instance that was not accepted, and what its sender was told."""
+
+    __tablename__ = "refusal"
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    at: Mapped[datetime]
+    calling_ae_title: Mapped[str] = mapped_column(String(16))
+    sop_instance_uid: Mapped[str] = mapped_column(String(128), default="")
+    reason: Mapped[str] = mapped_column(Text)
