@@ -1,6 +1,6 @@
-"""Points on an image, and the only arithmetic between the reader's grid and the stored pixels.
+r"""Points on an image, and the only arithmetic between the reader's grid and the stored pixels.
 
-Coordinates are the standard's (PS3.3 C.18.6, C.10.5): column then row, continuous, 0.0\\0.0 at the outer
+Coordinates are the standard's (PS3.3 C.18.6, C.10.5): column then row, continuous, 0.0\0.0 at the outer
 corner of the stored matrix's top left pixel; the centre of the pixel [r, c] is (c + 0.5, r + 0.5).
 """
 

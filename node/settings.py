@@ -1,0 +1,116 @@
+"""The settings of the door to the PACS: the only reader of its file and environment."""
+
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from mammography.settings_file import LedgerSection, QueueSection, ReaderSection, Section
+
+
+def _ae_title(title: str) -> str:
+    r"""Refuse what is no AE title: 1 to 16 characters of the default repertoire, no backslash (PS3.5 6.2)."""
+    stripped = title.strip(" ")
+    if not 1 <= len(stripped) <= 16:
+        raise ValueError("an AE title has 1 to 16 characters")
+    if any(not " " <= letter <= "~" or letter == "\\" for letter in stripped):
+        raise ValueError("an AE title holds printable ASCII characters without a backslash")
+    return stripped
+
+
+def _host(host: str) -> str:
+    """Refuse an empty host name."""
+    if not host.strip():
+        raise ValueError("give a host name or an address")
+    return host.strip()
+
+
+AeTitle = Annotated[str, AfterValidator(_ae_title)]
+Host = Annotated[str, AfterValidator(_host)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class NodeSection(Section):
+    """[node]."""
+
+    ae_title: AeTitle = "MAMMOCALC"
+    host: Host = "0.0.0.0"  # noqa: S104  a modality calls from the hospital's network
+    port: Port = 11112
+    data_dir: Path = Path("var")
+
+
+class ConsoleSection(Section):
+    """[console]."""
+
+    host: Host = "127.0.0.1"
+    port: Port = 8080
+
+
+class CompletionSection(Section):
+    """[completion]."""
+
+    quiet_period: timedelta = Field(timedelta(seconds=60), gt=timedelta(0))
+    """How long nothing must arrive before an incomplete set is read."""
+    longest_wait: timedelta = Field(timedelta(minutes=15), gt=timedelta(0))
+    """After this time a study is read, whatever still arrives."""
+
+    @model_validator(mode="after")
+    def _the_bound_is_the_longer_one(self) -> Self:
+        if self.longest_wait < self.quiet_period:
+            raise ValueError("longest_wait must not be shorter than quiet_period")
+        return self
+
+
+class CallerSection(Section):
+    """[[callers]]: who may call us."""
+
+    ae_title: AeTitle
+    host: str = "0.0.0.0/0"  # noqa: S104  any address
+    """An address or a network, such as 10.0.0.0/8."""
+
+    @property
+    def network(self) -> IPv4Network | IPv6Network:
+        """The addresses that it may call from."""
+        return ip_network(self.host, strict=False)
+
+    @model_validator(mode="after")
+    def _host_is_a_network(self) -> Self:
+        ip_network(self.host, strict=False)
+        return self
+
+
+class DestinationSection(Section):
+    """[[destinations]]: where answers go."""
+
+    name: str = Field(min_length=1, max_length=64)
+    ae_title: AeTitle
+    host: Host
+    port: Port
+    objects: frozenset[Literal["cad-sr", "gsps"]] = frozenset({"cad-sr", "gsps"})
+    commitment: bool = False
+    timeout: timedelta = Field(timedelta(seconds=30), ge=timedelta(seconds=1))
+    """How long an answer of the destination is waited for."""
+
+
+class NodeSettings(BaseModel):
+    """Everything that the door to the PACS is told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    node: NodeSection = NodeSection()
+    ledger: LedgerSection = LedgerSection()
+    queue: QueueSection = QueueSection()
+    console: ConsoleSection = ConsoleSection()
+    completion: CompletionSection = CompletionSection()
+    reader: ReaderSection = ReaderSection()
+    callers: tuple[CallerSection, ...] = ()
+    destinations: tuple[DestinationSection, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        names = [destination.name for destination in self.destinations]
+        if len(set(names)) < len(names):
+            raise ValueError("two destinations have the same name")
+        return self
