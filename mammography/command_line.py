@@ -1,16 +1,13 @@
 """The one command, mammocalc, whose groups the doors and the lab register through entry points."""
 
 from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated
 
 import typer
 
 from mammography import __version__
 
 GROUP = "mammocalc.commands"
-
-
-class MissingExtra(Exception):
-    """A group of commands needs packages that this installation lacks."""
 
 
 def command_line() -> typer.Typer:
@@ -22,18 +19,25 @@ def command_line() -> typer.Typer:
         pretty_exceptions_enable=False,
         help="Reads mammograms for calcifications beside the PACS. Not a medical device.",
     )
-    app.callback()(_version)
+    app.callback()(_options)
     missing = [notice for entry in sorted(entry_points(group=GROUP)) if (notice := _register(app, entry))]
     if missing:
         app.info.epilog = "  \n".join(missing)
     return app
 
 
-def _version(version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
-    """Read mammograms for calcifications beside the PACS. Not a medical device."""
-    if version:
+def _say_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"mammocalc {__version__}")
         raise typer.Exit
+
+
+def _options(
+    version: Annotated[  # noqa: ARG001  answered by its callback
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Read mammograms for calcifications beside the PACS. Not a medical device."""
 
 
 def _register(app: typer.Typer, entry: EntryPoint) -> str | None:

@@ -30,14 +30,14 @@ class Section(BaseModel):
 class LedgerSection(Section):
     """[ledger]."""
 
-    url: str = Field("sqlite:///var/ledger.db", pattern=r"^(sqlite:///|postgresql\+psycopg://)")
+    url: str = Field(default="sqlite:///var/ledger.db", pattern=r"^(sqlite:///|postgresql\+psycopg://)")
     """sqlite:///path or postgresql+psycopg://user@host/database."""
 
 
 class QueueSection(Section):
     """[queue]."""
 
-    url: str = Field("embedded", pattern=r"^(embedded$|rediss?://|redis\+socket://)")
+    url: str = Field(default="embedded", pattern=r"^(embedded$|rediss?://|redis\+socket://)")
     """"embedded" starts a server of our own beside the node; else redis://host:port/number."""
 
 
@@ -46,9 +46,9 @@ class ReaderSection(Section):
 
     weights: Path | None = None
     """Folder of weights, plan and card; the shipped ones where none is given."""
-    lease: timedelta = Field(timedelta(seconds=60), ge=timedelta(seconds=1))
+    lease: timedelta = Field(default=timedelta(seconds=60), ge=timedelta(seconds=1))
     """How long a worker that gives no sign of life keeps a study."""
-    most_claims: int = Field(3, ge=1)
+    most_claims: int = Field(default=3, ge=1)
     """After so many workers died on a study it waits for a person."""
 
 

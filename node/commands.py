@@ -1,7 +1,72 @@
-"""TODO."""
+"""The node's commands: up, its roles one by one, and config."""
+
+import json
+from collections.abc import Callable
 
 import typer
 
+from node.command_options import Config, settings_of
+from node.study_commands import study_commands
+
+ROLE_HELP = {
+    "receive": "Listen for associations: C-ECHO, C-STORE and commitment reports.",
+    "dispatch": "Judge what has arrived, ring for the workers, compose the answers.",
+    "deliver": "Send the answers to their destinations and ask for Storage Commitment.",
+    "console": "Serve the web page that shows where every study is.",
+}
+
 
 def register(app: typer.Typer) -> None:
-    """Add this group's commands to mammocalc."""
+    """Add the node's commands to mammocalc."""
+    app.command("up", help=up.__doc__)(up)
+    for role, text in ROLE_HELP.items():
+        app.command(role, help=text)(_role_command(role))
+    app.add_typer(study_commands(), name="study")
+    config = typer.Typer(no_args_is_help=True, help="Check or print the settings.")
+    config.command("check")(check)
+    config.command("show")(show_settings)
+    app.add_typer(config, name="config")
+
+
+def up(config: Config = None) -> None:
+    """Run the whole node: every role, a worker, and a broker where none is configured, until Ctrl-C.
+
+    Example: mammocalc up --config mammocalc.toml
+    """
+    from node.__main__ import CannotStart, run_all
+
+    try:
+        run_all(settings_of(config), config)
+    except CannotStart as reason:
+        typer.echo(str(reason), err=True)
+        raise typer.Exit(1) from reason
+
+
+def _role_command(role: str) -> Callable[[Config], None]:
+    """Return the command that runs one role."""
+
+    def command(config: Config = None) -> None:
+        from node.__main__ import run_role
+
+        run_role(role, settings_of(config))
+
+    return command
+
+
+def check(config: Config = None) -> None:
+    """Say every mistake in the settings at once, or that there is none.
+
+    Example: mammocalc config check --config mammocalc.toml
+    """
+    settings = settings_of(config)
+    typer.echo(f"The settings are right: {settings.node.ae_title} on port {settings.node.port}, ", nl=False)
+    typer.echo(f"{len(settings.destinations)} destination(s), {len(settings.callers) or 'any'} caller(s).")
+
+
+def show_settings(config: Config = None) -> None:
+    """Print the settings that are in force, defaults included, as JSON; passwords are left out."""
+    shown = settings_of(config).model_dump(mode="json")
+    scheme, _, rest = shown["ledger"]["url"].rpartition("@")
+    if scheme:
+        shown["ledger"]["url"] = f"{scheme.split('://')[0]}://...@{rest}"
+    typer.echo(json.dumps(shown, indent=2))

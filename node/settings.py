@@ -51,9 +51,9 @@ class ConsoleSection(Section):
 class CompletionSection(Section):
     """[completion]."""
 
-    quiet_period: timedelta = Field(timedelta(seconds=60), gt=timedelta(0))
+    quiet_period: timedelta = Field(default=timedelta(seconds=60), gt=timedelta(0))
     """How long nothing must arrive before an incomplete set is read."""
-    longest_wait: timedelta = Field(timedelta(minutes=15), gt=timedelta(0))
+    longest_wait: timedelta = Field(default=timedelta(minutes=15), gt=timedelta(0))
     """After this time a study is read, whatever still arrives."""
 
     @model_validator(mode="after")
@@ -67,7 +67,7 @@ class CallerSection(Section):
     """[[callers]]: who may call us."""
 
     ae_title: AeTitle
-    host: str = "0.0.0.0/0"  # noqa: S104  any address
+    host: str = "0.0.0.0/0"
     """An address or a network, such as 10.0.0.0/8."""
 
     @property
@@ -90,7 +90,7 @@ class DestinationSection(Section):
     port: Port
     objects: frozenset[Literal["cad-sr", "gsps"]] = frozenset({"cad-sr", "gsps"})
     commitment: bool = False
-    timeout: timedelta = Field(timedelta(seconds=30), ge=timedelta(seconds=1))
+    timeout: timedelta = Field(default=timedelta(seconds=30), ge=timedelta(seconds=1))
     """How long an answer of the destination is waited for."""
 
 

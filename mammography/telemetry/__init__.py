@@ -1,1 +1,1 @@
-"""TODO."""
+"""How the doors set up what everybody merely uses: one log format for every role."""

@@ -1,0 +1,34 @@
+# The only commands anyone has to know. run and test set everything up themselves.
+SHELL := /bin/bash
+BIN := .venv/bin
+CONFIG ?= deploy/demo.toml
+
+.PHONY: setup run demo test check bench train clean
+
+setup: .venv/.ready
+
+.venv/.ready: requirements.lock pyproject.toml deploy/setup
+	@deploy/setup
+	@touch $@
+
+run: setup
+	@exec $(BIN)/mammocalc up --config $(CONFIG)
+
+demo: setup
+	@exec $(BIN)/mammocalc demo --config $(CONFIG)
+
+test: setup
+	@tests/install-servers
+	@tests/run-all
+
+check: setup
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+train: setup
+	@exec $(BIN)/mammocalc train --out build/weights
+
+clean:
+	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,1 @@
+"""The demonstration: a synthetic study through a running node, and its answer."""

@@ -1,0 +1,259 @@
+"""Composes the parts of the node and runs one role: receive, dispatch, deliver or console; or all of them.
+
+Each role is a process. They share the ledger and the data folder, and nothing else.
+"""
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+from mammography.ledger.doorbell import Doorbell
+from mammography.ledger.studies import release_leases
+
+from mammography.ledger.engine import Ledger
+from mammography.ledger.schema import upgrade
+from mammography.telemetry.logging import configure_logging
+from node.settings import NodeSettings
+from node.supervision import Role, Supervisor
+
+if TYPE_CHECKING:
+    from node.commitment import Commitment
+    from node.completion import Completion
+    from node.delivery import Destination
+
+log = structlog.get_logger()
+
+ROLES = ("receive", "dispatch", "deliver", "console")
+PAUSE_SECONDS = 0.25
+"""How long a sweeping role sleeps when there was nothing to do."""
+
+
+class CannotStart(Exception):
+    """The node cannot start; the message says why and what to do next."""
+
+
+def now() -> datetime:
+    """Return the moment, aware and in UTC; the doors alone look at the clock."""
+    return datetime.now(UTC)
+
+
+def run_role(role: str, settings: NodeSettings) -> None:
+    """Run one role in this process until SIGTERM or SIGINT."""
+    configure_logging(role)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    ledger = Ledger(settings.ledger.url)
+    try:
+        {"receive": _receive, "dispatch": _dispatch, "deliver": _deliver, "console": _console}[role](
+            settings, ledger, stop
+        )
+    finally:
+        ledger.close()
+
+
+def _receive(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> None:
+    """Take associations in until told to stop."""
+    from node.association import Acceptor, Caller
+    from node.reception import Reception
+
+    reception = Reception(ledger=ledger, data_dir=settings.node.data_dir)
+    reception.sweep_incoming()
+    completion = _completion(settings, ledger)
+    commitment = _commitment(settings, ledger)
+    acceptor = Acceptor(
+        ae_title=settings.node.ae_title,
+        host=settings.node.host,
+        port=settings.node.port,
+        reception=reception,
+        on_study_touched=lambda uid: completion.association_ended(uid, now=now()),
+        on_commitment=lambda report: commitment.record(report, now=now()),
+        callers=[Caller(ae_title=c.ae_title, network=c.network) for c in settings.callers],
+    )
+    acceptor.start()
+    log.info("listening", ae_title=settings.node.ae_title, host=settings.node.host, port=settings.node.port)
+    stop.wait()
+    acceptor.stop()
+
+
+def _dispatch(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> None:
+    """Judge what has arrived, ring for what waits, and compose what was read."""
+    from node.reporting import Reporting
+
+    completion = _completion(settings, ledger)
+    reporting = Reporting(
+        ledger=ledger, data_dir=settings.node.data_dir, destinations=_destinations(settings)
+    )
+    _sweep([completion.sweep, reporting.sweep], stop)
+
+
+def _deliver(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> None:
+    """Send what is due, and ask for commitment."""
+    from node.delivery import Delivery
+
+    delivery = Delivery(
+        ledger=ledger,
+        data_dir=settings.node.data_dir,
+        calling_ae_title=settings.node.ae_title,
+        destinations=_destinations(settings),
+    )
+    commitment = _commitment(settings, ledger)
+    _sweep([delivery.sweep, commitment.sweep], stop)
+
+
+def _console(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> None:
+    """Serve the console until told to stop."""
+    from node.console.app import make_console, serve
+
+    app = make_console(
+        ledger=ledger,
+        data_dir=settings.node.data_dir,
+        node_name=settings.node.ae_title,
+        destinations=[destination.name for destination in settings.destinations],
+    )
+    serve(app, settings.console.host, settings.console.port, stop)
+
+
+def _completion(settings: NodeSettings, ledger: Ledger) -> "Completion":
+    from node.completion import Completion
+
+    return Completion(
+        ledger=ledger,
+        quiet_period=settings.completion.quiet_period,
+        longest_wait=settings.completion.longest_wait,
+        most_claims=settings.reader.most_claims,
+        ring=Doorbell(settings.queue.url).ring,
+    )
+
+
+def _commitment(settings: NodeSettings, ledger: Ledger) -> "Commitment":
+    from node.commitment import Commitment
+
+    return Commitment(
+        ledger=ledger, calling_ae_title=settings.node.ae_title, destinations=_destinations(settings)
+    )
+
+
+def _destinations(settings: NodeSettings) -> "list[Destination]":
+    from node.delivery import Destination
+
+    return [
+        Destination(
+            name=section.name,
+            ae_title=section.ae_title,
+            host=section.host,
+            port=section.port,
+            objects=frozenset(section.objects),
+            commitment=section.commitment,
+            timeout=section.timeout,
+        )
+        for section in settings.destinations
+    ]
+
+
+def _sweep(steps: Sequence[Callable[..., int]], stop: threading.Event) -> None:
+    """Take every step again and again; pause when none had anything to do.
+
+    An unforeseen failure ends this step, not the role: it is logged, and the step is taken again.
+    """
+    pause = PAUSE_SECONDS
+    while not stop.is_set():
+        done = 0
+        for step in steps:
+            try:
+                done += step(now=now())
+                pause = PAUSE_SECONDS
+            except Exception:
+                log.exception("step-failed", step=step.__qualname__, again_in_seconds=pause)
+                pause = min(pause * 2, 30.0)
+        if not done:
+            stop.wait(pause)
+
+
+def run_all(settings: NodeSettings, config: Path | None) -> None:
+    """Run every role, and a worker and a broker of our own where the settings want them, until Ctrl-C.
+
+    Raises:
+        CannotStart: if a port is taken or the data folder cannot be written.
+    """
+    from node.broker import embedded_broker
+
+    configure_logging("node")
+    _check_ports(settings)
+    _make_folder(settings.node.data_dir)
+    upgrade(settings.ledger.url)
+    ledger = Ledger(settings.ledger.url)
+    environment = {"MAMMOCALC_LEDGER_URL": settings.ledger.url, "MAMMOCALC_QUEUE_URL": settings.queue.url}
+    supervisor = Supervisor(environment=environment)
+    if settings.queue.url == "embedded":
+        command, environment["MAMMOCALC_QUEUE_URL"] = embedded_broker(settings.node.data_dir)
+        supervisor.start(Role(name="broker", command=command))
+    options = ["--config", str(config)] if config else []
+    for role in ROLES:
+        supervisor.start(Role(name=role, command=[sys.executable, "-m", "mammography", role, *options]))
+    if find_spec("torch"):
+        work = [sys.executable, "-m", "mammography", "work", *options]
+        supervisor.start(Role(name="worker", command=work, after_death=lambda pid: _release(ledger, pid)))
+    else:
+        log.warning("no-worker", reason='torch is not installed; pip install "mammocalc[worker]" brings it')
+    _say_hello(settings)
+    supervisor.run()
+    ledger.close()
+
+
+def _release(ledger: Ledger, pid: int) -> None:
+    """Give back at once what a worker of ours held when it died; a worker elsewhere loses its lease by time."""
+    with ledger.begin() as session:
+        for uid in release_leases(session, owner_prefix=f"{socket.gethostname()}:{pid}:", now=now()):
+            log.info("lease-released", study_instance_uid=uid)
+
+
+def _check_ports(settings: NodeSettings) -> None:
+    """Refuse to start where another program listens already."""
+    wanted = [
+        (settings.node.host, settings.node.port, "node"),
+        (settings.console.host, settings.console.port, "console"),
+    ]
+    for host, port, section in wanted:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as taken:
+                raise CannotStart(
+                    f"Port {port} on {host} cannot be used ({taken.strerror}): is a node running already? "
+                    f"Stop it, or set another [{section}].port."
+                ) from taken
+
+
+def _make_folder(data_dir: Path) -> None:
+    """Make the data folder."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as refused:
+        raise CannotStart(
+            f"The data folder {data_dir} cannot be made ({refused.strerror}); set another [node].data_dir."
+        ) from refused
+    if not os.access(data_dir, os.W_OK):
+        raise CannotStart(f"The data folder {data_dir} cannot be written; set another [node].data_dir.")
+
+
+def _say_hello(settings: NodeSettings) -> None:
+    """Tell a person where the node listens and what to do next."""
+    goes = ", ".join(f"{d.name} ({d.ae_title} at {d.host}:{d.port})" for d in settings.destinations)
+    lines = [
+        f"Mammocalc listens as {settings.node.ae_title} on {settings.node.host} port {settings.node.port}.",
+        f"Console: http://{settings.console.host}:{settings.console.port}",
+        f"Answers go to: {goes or 'no destination yet; they stay in ' + str(settings.node.data_dir)}",
+        "Research software with weights from synthetic images. Not a medical device.",
+        "Next, in a second terminal: make demo        To stop: Ctrl-C",
+    ]
+    print("\n".join(lines), flush=True)  # noqa: T201  for the person who typed the command
