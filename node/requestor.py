@@ -1,0 +1,123 @@
+"""How we call another application entity: the association-requestor (PS3.8 section 7.1)."""
+
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, NoReturn
+
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.presentation import PresentationContext, build_context
+from typing_extensions import override
+
+CONNECT_TIMEOUT = timedelta(seconds=5)
+"""How long a TCP connection may take; a host that is up answers in milliseconds."""
+
+TRANSFER_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+"""What we propose for each SOP class: as our objects are written, and the one that everybody must accept."""
+
+Handler = tuple[Any, Any]
+"""A pynetdicom event and what is called when it happens."""
+
+
+class NoAssociation(Exception):
+    """The other side could not be reached or did not accept us; str() is the sentence that says which."""
+
+
+class NothingAccepted(Exception):
+    """The other side accepts us, but none of the SOP classes that we proposed."""
+
+
+class _ResponsesForTheSender(DIMSEServiceProvider):
+    """Leaves what arrives to whoever waits for it.
+
+    pynetdicom 3.0.4 lets the association's own thread look for requests of the peer, without blocking, while
+    ours waits for the response to a C-STORE. A race lets that thread take our response off the queue now and
+    then; ours times out and aborts. Only responses come this way on an association that we requested (an
+    N-EVENT-REPORT is served from a thread of its own), so the look that does not block finds nothing.
+    """
+
+    @override
+    def get_msg(self, block: bool = False) -> Any:
+        """Return the next message to a caller that waits for it, and nothing to one that merely looks."""
+        return super().get_msg(block=True) if block else (None, None)
+
+
+def propose(*sop_class_uids: str) -> list[PresentationContext]:
+    """Return the presentation contexts for SOP classes, each once, in order (PS3.8 section 7.1.1.13)."""
+    return [build_context(uid, list(TRANSFER_SYNTAXES)) for uid in dict.fromkeys(sop_class_uids)]
+
+
+@contextmanager
+def association(
+    contexts: Sequence[PresentationContext],
+    *,
+    calling_ae_title: str,
+    called_ae_title: str,
+    host: str,
+    port: int,
+    timeout: timedelta,
+    handlers: Sequence[Handler] = (),
+) -> Iterator[Association]:
+    """Open an association, hand it out, and release it; `timeout` is how long each answer may take.
+
+    Raises:
+        NoAssociation: if there is nobody, or they reject or do not answer us.
+        NothingAccepted: if they accept none of the presentation contexts.
+    """
+    seconds = timeout.total_seconds()
+    entity = AE(ae_title=calling_ae_title)
+    entity.connection_timeout = CONNECT_TIMEOUT.total_seconds()
+    entity.acse_timeout = entity.dimse_timeout = seconds
+    entity.network_timeout = None  # the three above bound every wait of ours; nothing else may end it between
+    connected: list[object] = []
+    opening = (evt.EVT_CONN_OPEN, lambda event: connected.append(_prepare(event, seconds)))
+    asked_at = time.monotonic()
+    try:
+        conversation = entity.associate(
+            host, port, contexts=list(contexts), ae_title=called_ae_title, evt_handlers=[opening, *handlers]
+        )
+    except OSError as fault:
+        raise NoAssociation(f"the host {host} is not known: {fault.strerror or fault}") from fault
+    if not conversation.is_established:
+        peer = f"{called_ae_title} at {host}:{port}"
+        if not connected:
+            raise NoAssociation(f"{peer} cannot be reached: nobody answers there")
+        _explain(conversation, peer, waited=time.monotonic() - asked_at, seconds=seconds)
+    try:
+        yield conversation
+    finally:
+        if conversation.is_established:
+            conversation.release()
+
+
+def _prepare(event: evt.Event, seconds: float) -> Association:
+    """Set up a connection that was just made, before anything is sent over it."""
+    conversation = event.assoc
+    conversation.dimse = _ResponsesForTheSender(conversation)
+    transport = conversation.dul.socket
+    connection = transport.socket if transport is not None else None
+    if connection is None:
+        return conversation
+    # Nagle's algorithm would hold back the end of each object until the peer's delayed acknowledgement: 40 ms
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # a peer that vanished or reads no more must not hold a write for the kernel's quarter of an hour
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+    return conversation
+
+
+def _explain(conversation: Association, peer: str, *, waited: float, seconds: float) -> NoReturn:
+    """Raise what became of an association that was requested and not established."""
+    if conversation.is_rejected:
+        answer = conversation.acceptor.primitive
+        reason = answer.reason_str if answer is not None else "no reason given"
+        raise NoAssociation(f"{peer} rejects the association: {reason}")
+    if conversation.rejected_contexts:
+        raise NothingAccepted(f"{peer} accepts none of the proposed SOP classes")
+    if waited < seconds:
+        raise NoAssociation(f"{peer} closed the connection instead of accepting the association")
+    raise NoAssociation(f"{peer} did not answer the association request in {seconds:g} s")
