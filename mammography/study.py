@@ -41,6 +41,7 @@ class StudyEvent(StrEnum):
     ALL_COMMITTED = "all-committed"
     GAVE_UP = "gave-up"
     RETRIED = "retried"
+    DELIVERY_RETRIED = "delivery-retried"
 
 
 _S, _E = StudyState, StudyEvent
@@ -72,6 +73,8 @@ TRANSITIONS: Mapping[tuple[StudyState, StudyEvent], StudyState] = {
     (_S.DELIVERED, _E.GAVE_UP): _S.FAILED,
     (_S.FAILED, _E.RETRIED): _S.RECEIVING,
     (_S.UNREADABLE, _E.RETRIED): _S.RECEIVING,
+    # the answer stands, only its delivery failed
+    (_S.FAILED, _E.DELIVERY_RETRIED): _S.REPORTED,
 }
 """Every step that a study can take; what is not here cannot happen."""
 

@@ -12,6 +12,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    MetaData,
     String,
     Text,
     UniqueConstraint,
@@ -19,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
+from typing_extensions import override
 
 from mammography.study import StudyEvent, StudyState
 
@@ -26,10 +28,11 @@ from mammography.study import StudyEvent, StudyState
 class AwareDateTime(TypeDecorator[datetime]):
     """A moment, aware and in UTC on both databases; a naive one is refused."""
 
-    impl = DateTime(timezone=True)
-    cache_ok = True
+    impl = DateTime(timezone=True)  # type: ignore[mutable-override]
+    cache_ok = True  # type: ignore[mutable-override]
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+    @override
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Store UTC."""
         if value is None:
             return None
@@ -37,7 +40,8 @@ class AwareDateTime(TypeDecorator[datetime]):
             raise ValueError(f"The ledger stores aware times only, and {value!r} is naive.")
         return value.astimezone(UTC)
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+    @override
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Return aware UTC; SQLite forgets the zone that it was given."""
         if value is None:
             return None
@@ -54,6 +58,14 @@ def _words(kind: type[StrEnum]) -> Enum:
 class Table(DeclarativeBase):
     """What every table of the ledger derives from."""
 
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
     type_annotation_map = {datetime: AwareDateTime(), dict[str, Any]: JSON()}  # noqa: RUF012
 
 
@@ -94,7 +106,10 @@ class StudyRow(Table):
     rung_at: Mapped[datetime | None]
     """When the doorbell was last rung for it."""
 
-    __table_args__ = (Index("ix_study_state_since", "state", "state_since"),)
+    __table_args__ = (
+        Index("ix_study_state_since", "state", "state_since"),
+        Index("ix_study_last_instance_at", "last_instance_at"),
+    )
 
 
 class InstanceRow(Table):
@@ -174,6 +189,9 @@ class DeliveryRow(Table):
     destination: Mapped[str] = mapped_column(String(64))
     state: Mapped[DeliveryState] = mapped_column(_words(DeliveryState))
     attempts: Mapped[int] = mapped_column(Integer, default=0)
+    """How often it was tried, successes included."""
+    due_since: Mapped[datetime]
+    """When it came into the outbox, or was put back there by a person: what the age of a delivery counts from."""
     next_attempt_at: Mapped[datetime | None]
     """When it is due: to be sent while PENDING, to be asked for again while COMMITMENT_REQUESTED."""
     reason: Mapped[str] = mapped_column(Text, default="")

@@ -1,0 +1,184 @@
+"""Instances in the ledger: how one arrives, and what that does to its study."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import String, inspect, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+from typing_extensions import override
+
+from mammography.ledger.moves import advance, clean, has_results, lock_study, remember
+from mammography.ledger.tables import (
+    DeliveryRow,
+    DeliveryState,
+    InstanceRow,
+    RefusalRow,
+    StudyRow,
+    Table,
+)
+from mammography.study import StudyEvent, StudyState
+
+
+class Recorded(StrEnum):
+    """What became of an instance that arrived."""
+
+    NEW = "new"
+    SAME = "same"
+    """The same bytes came before: nothing changed."""
+    CONFLICT = "conflict"
+    """Other bytes came before under the same SOP Instance UID; the first stay, the history says so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrivedInstance:
+    """One instance whose file is complete and in place; the fields are those of InstanceRow."""
+
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    path: str
+    """Relative to the data folder."""
+    bytes: int
+    sha256: str
+    """Of the data set as received, without the Part 10 header."""
+    calling_ae_title: str
+    received_at: datetime
+    modality: str = ""
+    laterality: str = ""
+    view_position: str = ""
+    view_modifiers: str = ""
+    """ViewModifier values, sorted, joined by a comma."""
+    presentation_intent: str = ""
+    accession_number: str = ""
+    study_date: str = ""
+
+    @override
+    def __str__(self) -> str:
+        """Return what the history calls it: "R CC", or its modality where it states no view."""
+        view = f"{self.laterality} {self.view_position}".strip()
+        return view or f"{self.modality or 'an'} object without a view"
+
+
+def record_instance(session: Session, instance: ArrivedInstance) -> Recorded:
+    """Remember an instance, and open its study again where it had gone on already.
+
+    A study whose current revision has results gets the next revision, and what was not sent yet of the older
+    ones is superseded. Of two processes that record a study's first instances at once, both succeed.
+    """
+    columns = {name: _fitting(name, value) for name, value in asdict(instance).items()}
+    created = _insert_missing(
+        session,
+        StudyRow,
+        study_instance_uid=instance.study_instance_uid,
+        state=StudyState.RECEIVING,
+        state_since=instance.received_at,
+        reason=f"{instance} arrived.",
+        revision=1,
+        accession_number=columns.pop("accession_number"),
+        study_date=columns.pop("study_date"),
+        first_instance_at=instance.received_at,
+        last_instance_at=instance.received_at,
+        claims=0,
+    )
+    row = lock_study(session, instance.study_instance_uid)
+    if not _insert_missing(session, InstanceRow, **columns):
+        return _record_again(session, row, instance)
+    reason = f"{instance} arrived from {columns['calling_ae_title']}."
+    if created:
+        remember(session, row, at=instance.received_at, event=StudyEvent.INSTANCE_STORED, reason=reason)
+    else:
+        _open_again(session, row, instance, reason)
+    return Recorded.NEW
+
+
+def record_refusal(
+    session: Session, *, at: datetime, calling_ae_title: str, sop_instance_uid: str, reason: str
+) -> None:
+    """Remember an instance that was not accepted, and what its sender was told."""
+    session.add(
+        RefusalRow(
+            at=at,
+            calling_ae_title=clean(calling_ae_title)[:16],
+            sop_instance_uid=clean(sop_instance_uid)[:128],
+            reason=clean(reason),
+        )
+    )
+
+
+def _record_again(session: Session, row: StudyRow, instance: ArrivedInstance) -> Recorded:
+    """Say whether an instance that the ledger holds already is the same; a conflict goes into the history."""
+    first = session.get_one(InstanceRow, instance.sop_instance_uid)
+    if (first.sha256, first.study_instance_uid) == (instance.sha256, instance.study_instance_uid):
+        return Recorded.SAME
+    where = (
+        "" if first.study_instance_uid == row.study_instance_uid else f" in study {first.study_instance_uid}"
+    )
+    remember(
+        session,
+        row,
+        at=instance.received_at,
+        event=StudyEvent.INSTANCE_STORED,
+        reason=f"{instance} arrived from {clean(instance.calling_ae_title)} with the SOP Instance UID "
+        f"{instance.sop_instance_uid} of another image{where}: the first is kept and this one is not read.",
+        seen=row.state,
+    )
+    return Recorded.CONFLICT
+
+
+def _open_again(session: Session, row: StudyRow, instance: ArrivedInstance, reason: str) -> None:
+    """Let a new instance reach its study: RECEIVING, in the next revision where this one was answered."""
+    revision = row.revision
+    if has_results(session, row):
+        revision += 1
+        reason = f"{reason} Revision {row.revision} was answered already: revision {revision} begins."
+        _supersede(session, row)
+    advance(
+        session,
+        row.study_instance_uid,
+        seen=row.state,
+        event=StudyEvent.INSTANCE_STORED,
+        now=instance.received_at,
+        reason=reason,
+        revision=revision,
+        claims=0,
+        last_instance_at=instance.received_at,
+    )
+
+
+def _supersede(session: Session, row: StudyRow) -> None:
+    """Keep what was not sent yet from being sent: a later revision says it better."""
+    session.execute(
+        update(DeliveryRow)
+        .where(DeliveryRow.study_instance_uid == row.study_instance_uid)
+        .where(DeliveryRow.state == DeliveryState.PENDING)
+        .values(
+            state=DeliveryState.SUPERSEDED, next_attempt_at=None, reason="A later revision answers the study."
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _insert_missing(session: Session, table: type[Table], **columns: object) -> bool:
+    """Insert a row unless its key is there; of two at once, exactly one inserts and neither fails."""
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(table).values(columns).on_conflict_do_nothing()
+    key = inspect(table).primary_key[0]
+    return session.scalars(statement.returning(key)).one_or_none() is not None
+
+
+_LENGTHS: Mapping[str, int] = {
+    column.name: column.type.length
+    for table in (StudyRow, InstanceRow)
+    for column in table.__table__.columns
+    if isinstance(column.type, String) and column.type.length
+}
+
+
+def _fitting(column: str, value: object) -> object:
+    """Return what a column holds of a value: a header may say more than the standard lets it."""
+    return clean(value)[: _LENGTHS.get(column)] if isinstance(value, str) else value

@@ -1,0 +1,129 @@
+"""Assessments in the ledger: what a reading said, kept exactly."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from mammography.coordinates import ImagePoint
+from mammography.finding import (
+    Assessment,
+    Distribution,
+    Finding,
+    FindingAssessment,
+    ImageReading,
+    Morphology,
+    ReaderIdentity,
+    ReadStatus,
+    Speck,
+)
+from mammography.ledger.tables import ReadingRow
+from mammography.view import Laterality, View, ViewModifier, ViewPosition
+
+
+def store_assessment(
+    session: Session, study_instance_uid: str, *, revision: int, assessment: Assessment
+) -> None:
+    """Keep the assessment of one revision; it takes the place of an earlier one that was never reported."""
+    session.merge(
+        ReadingRow(
+            study_instance_uid=study_instance_uid,
+            revision=revision,
+            read_at=assessment.read_at,
+            assessment=assessment_to_json(assessment),
+        )
+    )
+
+
+def assessment_of(session: Session, study_instance_uid: str, revision: int) -> Assessment | None:
+    """Return the assessment of one revision, or None where it was not read."""
+    row = session.get(ReadingRow, (study_instance_uid, revision), populate_existing=True)
+    return None if row is None else assessment_from_json(row.assessment)
+
+
+def assessment_to_json(assessment: Assessment) -> dict[str, Any]:
+    """Return an assessment as JSON values; `assessment_from_json` brings it back, equal in every digit."""
+    reader = assessment.reader
+    return {
+        "reader": {
+            "name": reader.name,
+            "version": reader.version,
+            "weights_sha256": reader.weights_sha256,
+            "operating_point": reader.operating_point,
+            "trained_on": reader.trained_on,
+        },
+        "read_at": assessment.read_at.isoformat(),
+        "images": [_image_to_json(image) for image in assessment.images],
+    }
+
+
+def assessment_from_json(stored: dict[str, Any]) -> Assessment:
+    """Return the assessment that `assessment_to_json` wrote."""
+    return Assessment(
+        reader=ReaderIdentity(**stored["reader"]),
+        read_at=datetime.fromisoformat(stored["read_at"]),
+        images=tuple(_image_from_json(image) for image in stored["images"]),
+    )
+
+
+def _image_to_json(image: ImageReading) -> dict[str, Any]:
+    return {
+        "sop_instance_uid": image.sop_instance_uid,
+        "view": None if image.view is None else _view_to_json(image.view),
+        "status": image.status.value,
+        "reason": image.reason,
+        "findings": [_finding_to_json(finding) for finding in image.findings],
+    }
+
+
+def _image_from_json(stored: dict[str, Any]) -> ImageReading:
+    return ImageReading(
+        sop_instance_uid=stored["sop_instance_uid"],
+        view=None if stored["view"] is None else _view_from_json(stored["view"]),
+        status=ReadStatus(stored["status"]),
+        reason=stored["reason"],
+        findings=tuple(_finding_from_json(finding) for finding in stored["findings"]),
+    )
+
+
+def _view_to_json(view: View) -> dict[str, Any]:
+    return {
+        "laterality": view.laterality.value,
+        "position": view.position.value,
+        "modifiers": sorted(modifier.value for modifier in view.modifiers),
+    }
+
+
+def _view_from_json(stored: dict[str, Any]) -> View:
+    return View(
+        laterality=Laterality(stored["laterality"]),
+        position=ViewPosition(stored["position"]),
+        modifiers=frozenset(ViewModifier(modifier) for modifier in stored["modifiers"]),
+    )
+
+
+def _finding_to_json(finding: Finding) -> dict[str, Any]:
+    return {
+        "outline": [list(point) for point in finding.outline],
+        "specks": [[*speck.center, speck.score, speck.diameter_mm] for speck in finding.specks],
+        "detection": finding.detection,
+        "suspicion": finding.suspicion,
+        "assessment": finding.assessment.value,
+        "morphology": None if finding.morphology is None else finding.morphology.value,
+        "distribution": None if finding.distribution is None else finding.distribution.value,
+    }
+
+
+def _finding_from_json(stored: dict[str, Any]) -> Finding:
+    return Finding(
+        outline=tuple(ImagePoint(column, row) for column, row in stored["outline"]),
+        specks=tuple(
+            Speck(center=ImagePoint(column, row), score=score, diameter_mm=diameter_mm)
+            for column, row, score, diameter_mm in stored["specks"]
+        ),
+        detection=stored["detection"],
+        suspicion=stored["suspicion"],
+        assessment=FindingAssessment(stored["assessment"]),
+        morphology=None if stored["morphology"] is None else Morphology(stored["morphology"]),
+        distribution=None if stored["distribution"] is None else Distribution(stored["distribution"]),
+    )
