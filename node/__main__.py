@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
-from mammography.ledger.doorbell import Doorbell
-from mammography.ledger.studies import release_leases
 
+from mammography.ledger.doorbell import Doorbell
 from mammography.ledger.engine import Ledger
 from mammography.ledger.schema import upgrade
+from mammography.ledger.studies import advance, give_back, in_state
+from mammography.study import StudyEvent, StudyState
 from mammography.telemetry.logging import configure_logging
 from node.settings import NodeSettings
 from node.supervision import Role, Supervisor
@@ -201,7 +202,11 @@ def run_all(settings: NodeSettings, config: Path | None) -> None:
         supervisor.start(Role(name=role, command=[sys.executable, "-m", "mammography", role, *options]))
     if find_spec("torch"):
         work = [sys.executable, "-m", "mammography", "work", *options]
-        supervisor.start(Role(name="worker", command=work, after_death=lambda pid: _release(ledger, pid)))
+
+        def after_death(pid: int, stopping: bool) -> None:
+            _release(ledger, settings, pid, stopping)
+
+        supervisor.start(Role(name="worker", command=work, after_death=after_death))
     else:
         log.warning("no-worker", reason='torch is not installed; pip install "mammocalc[worker]" brings it')
     _say_hello(settings)
@@ -209,11 +214,30 @@ def run_all(settings: NodeSettings, config: Path | None) -> None:
     ledger.close()
 
 
-def _release(ledger: Ledger, pid: int) -> None:
-    """Give back at once what a worker of ours held when it died; a worker elsewhere loses its lease by time."""
+def _release(ledger: Ledger, settings: NodeSettings, pid: int, stopping: bool) -> None:
+    """Give back at once what a worker of ours held when it ended; a worker elsewhere loses its lease by time.
+
+    A worker that we stopped ourselves did not die of the study: that claim does not count.
+    """
+    owner = f"{socket.gethostname()}:{pid}:"
     with ledger.begin() as session:
-        for uid in release_leases(session, owner_prefix=f"{socket.gethostname()}:{pid}:", now=now()):
-            log.info("lease-released", study_instance_uid=uid)
+        for row in in_state(session, StudyState.READING):
+            if not (row.lease_owner or "").startswith(owner):
+                continue
+            if not stopping:
+                reason = "Its worker ended in the middle of the reading."
+                give_back(session, row, now=now(), reason=reason, most_claims=settings.reader.most_claims)
+                continue
+            advance(
+                session,
+                row.study_instance_uid,
+                seen=StudyState.READING,
+                event=StudyEvent.LEASE_EXPIRED,
+                now=now(),
+                reason="The node was stopped in the middle of the reading. It is queued again.",
+                where={"lease_owner": row.lease_owner},
+                claims=row.claims - 1,
+            )
 
 
 def _check_ports(settings: NodeSettings) -> None:

@@ -28,8 +28,8 @@ class Role:
 
     name: str
     command: Sequence[str]
-    after_death: Callable[[int], None] = lambda _pid: None
-    """Called with the process identifier of each one that ended, before it is started again."""
+    after_death: Callable[[int, bool], None] = lambda _pid, _stopping: None
+    """Called for each process that ended, with its identifier and whether the supervisor stopped it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,7 +87,7 @@ class Supervisor:
                 log.warning("role-killed", name=running.role.name, after_seconds=STOPPING_SECONDS)
                 running.process.kill()
                 running.process.wait()
-            running.role.after_death(running.process.pid)
+            running.role.after_death(running.process.pid, True)
 
     def _watch(self, running: _Running) -> None:
         """Start a dead role again, after a pause that grows while it keeps dying."""
@@ -104,7 +104,7 @@ class Supervisor:
                 exit_status=running.process.returncode,
                 again_in_seconds=running.pause,
             )
-            running.role.after_death(running.process.pid)
+            running.role.after_death(running.process.pid, False)
         if running.start_again_at is not None and now >= running.start_again_at:
             running.start_again_at = None
             running.started = now
@@ -117,7 +117,7 @@ class Supervisor:
             env={**os.environ, **self.environment},
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509  the supervisor has one thread
         )
 
 
