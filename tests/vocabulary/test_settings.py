@@ -1,0 +1,87 @@
+"""One file of settings: every mistake at once, and secrets from the environment."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from mammography.settings_file import SettingsRefused, load_settings
+from node.settings import NodeSettings
+
+
+def written(folder, text):
+    file = folder / "mammocalc.toml"
+    file.write_text(text)
+    return file
+
+
+def test_without_a_file_the_embedded_defaults_hold():
+    settings = load_settings(NodeSettings)
+    assert (settings.node.ae_title, settings.node.port) == ("MAMMOCALC", 11112)
+    assert settings.ledger.url == "sqlite:///var/ledger.db"
+    assert settings.queue.url == "embedded"
+    assert settings.completion.quiet_period == timedelta(seconds=60)
+
+
+def test_every_mistake_is_reported_at_once_and_by_its_name(tmp_path):
+    file = written(
+        tmp_path,
+        """
+        [node]
+        ae_title = "A_TITLE_THAT_IS_TOO_LONG"
+        port = 0
+        prot = 11112
+        [[destinations]]
+        name = "pacs"
+        ae_title = "ORTHANC"
+        host = "127.0.0.1"
+        port = 4242
+        objects = ["cad-sr", "hologram"]
+        [watches]
+        """,
+    )
+    with pytest.raises(SettingsRefused) as refused:
+        load_settings(NodeSettings, file)
+    sentences = str(refused.value).splitlines()
+    assert len(sentences) == 5
+    for name in ("[node].ae_title", "[node].port", "[node].prot", "[destinations].0.objects", "[watches]"):
+        assert any(sentence.startswith(name) for sentence in sentences), (name, sentences)
+    assert "not a setting" in next(s for s in sentences if s.startswith("[node].prot"))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[node", "is not TOML"),
+        ('[completion]\nquiet_period = "PT10M"\nlongest_wait = "PT1M"', "longest_wait must not be shorter"),
+        ('[ledger]\nurl = "mysql://x"', "[ledger].url"),
+        ('[[callers]]\nae_title = "A"\nhost = "10.0.0.0/99"', "[callers].0"),
+    ],
+)
+def test_a_mistake_is_a_sentence_that_names_it(tmp_path, text, told):
+    with pytest.raises(SettingsRefused) as refused:
+        load_settings(NodeSettings, written(tmp_path, text))
+    assert told in str(refused.value)
+
+
+def test_a_file_that_is_not_there_is_named():
+    with pytest.raises(SettingsRefused, match=r"no settings file .*nowhere\.toml"):
+        load_settings(NodeSettings, Path("nowhere.toml"))
+
+
+def test_the_environment_replaces_what_a_supervisor_decides(monkeypatch, tmp_path):
+    monkeypatch.setenv("MAMMOCALC_QUEUE_URL", "redis://127.0.0.1:6380/0")
+    settings = load_settings(NodeSettings, written(tmp_path, '[queue]\nurl = "embedded"'))
+    assert settings.queue.url == "redis://127.0.0.1:6380/0"
+
+
+def test_a_caller_may_come_from_a_network(tmp_path):
+    settings = load_settings(
+        NodeSettings, written(tmp_path, '[[callers]]\nae_title = "MOD1"\nhost = "10.1.2.3/8"')
+    )
+    assert str(settings.callers[0].network) == "10.0.0.0/8"
+
+
+def test_the_shipped_example_is_right():
+    example = Path(__file__).resolve().parents[2] / "deploy" / "demo.toml"
+    assert load_settings(NodeSettings, example).destinations[0].commitment
