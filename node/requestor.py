@@ -2,7 +2,8 @@
 
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NoReturn
@@ -30,6 +31,47 @@ class NoAssociation(Exception):
 
 class NothingAccepted(Exception):
     """The other side accepts us, but none of the SOP classes that we proposed."""
+
+
+class Lanes:
+    """One thread for each peer: a peer that is slow or dead delays no other, and is never called twice at once."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._threads = ThreadPoolExecutor(max_workers=max(1, len(names)), thread_name_prefix="lane")
+        self._running: dict[str, Future[None]] = {}
+
+    def busy(self, name: str) -> bool:
+        """Return whether the work that was started last in this lane still runs.
+
+        Raises:
+            Exception: what that work ended with, once, where it failed.
+        """
+        running = self._running.get(name)
+        if running is None:
+            return False
+        if not running.done():
+            return True
+        del self._running[name]
+        running.result()
+        return False
+
+    def start(self, name: str, work: Callable[[], None]) -> None:
+        """Start work in a lane that is not busy."""
+        self._running[name] = self._threads.submit(work)
+
+    def wait(self) -> None:
+        """Return when no lane is busy.
+
+        Raises:
+            Exception: what the first work that failed ended with.
+        """
+        wait(self._running.values())
+        for name in list(self._running):
+            self.busy(name)
+
+    def close(self) -> None:
+        """Wait for what runs, and end the threads."""
+        self._threads.shutdown(wait=True)
 
 
 class _ResponsesForTheSender(DIMSEServiceProvider):

@@ -158,9 +158,17 @@ def mark_failed(session: Session, number: int, *, now: datetime, reason: str) ->
 
 
 def request_commitment(
-    session: Session, numbers: Collection[int], *, transaction_uid: str, now: datetime, ask_again_at: datetime
+    session: Session,
+    numbers: Collection[int],
+    *,
+    transaction_uid: str,
+    now: datetime,
+    ask_again_at: datetime,
+    reason: str = "",
 ) -> None:
     """Remember that a destination is asked to commit; to be committed before the N-ACTION leaves.
+
+    `reason` is why it has to be asked again, where an earlier request came to nothing.
 
     Raises:
         ValueError: if `ask_again_at` is not after `now`.
@@ -174,6 +182,7 @@ def request_commitment(
         state=DeliveryState.COMMITMENT_REQUESTED,
         transaction_uid=transaction_uid,
         next_attempt_at=ask_again_at,
+        reason=reason,
     )
 
 

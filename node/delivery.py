@@ -1,0 +1,284 @@
+"""Our objects on their way to where the radiologist looks: C-STORE, again and again until it is answered."""
+
+import hashlib
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from io import BytesIO
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+
+import structlog
+from pydicom import dcmread
+from pydicom.uid import UID
+from pynetdicom.association import Association
+from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS, code_to_category
+from sqlalchemy.orm import Session
+
+from mammography.ledger.deliveries import due, mark_failed, mark_sent, postpone, results_for, settle
+from mammography.ledger.engine import Ledger
+from mammography.ledger.studies import advance, lock_study
+from mammography.study import StudyEvent, StudyState
+from node.requestor import Lanes, NoAssociation, NothingAccepted, association, propose
+
+BACK_OFF = (
+    timedelta(seconds=1),
+    timedelta(seconds=5),
+    timedelta(seconds=30),
+    timedelta(minutes=2),
+    timedelta(minutes=10),
+    timedelta(hours=1),
+)
+"""The pauses after the first attempts of a delivery; the last one is kept from then on."""
+
+GIVE_UP_AFTER = timedelta(days=3)
+"""How long a destination may refuse an object before a person is called: a weekend and a day."""
+
+MOST_AT_ONCE = 1000
+"""How many objects one association carries."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """One application entity that our objects go to."""
+
+    name: str
+    ae_title: str
+    host: str
+    port: int
+    objects: frozenset[str]
+    """The kinds of objects that it gets: "cad-sr", "gsps"."""
+    commitment: bool
+    """Whether it is asked to commit to what it was sent (Storage Commitment, PS3.4 annex J)."""
+    timeout: timedelta
+    """How long each of its answers is waited for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parcel:
+    """One delivery with what is needed to send it."""
+
+    number: int
+    study_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    kind: str
+    path: Path
+    sha256: str
+    attempts: int
+    due_since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of one attempt: sent or not, and the reason where there is something to say."""
+
+    sent: bool
+    reason: str = ""
+
+
+class Delivery:
+    """Sends what the ledger says is due, to each destination over one association and in a thread of its own."""
+
+    def __init__(
+        self, *, ledger: Ledger, data_dir: Path, calling_ae_title: str, destinations: Sequence[Destination]
+    ) -> None:
+        self._ledger = ledger
+        self._data_dir = data_dir
+        self._calling_ae_title = calling_ae_title
+        self._destinations = tuple(destinations)
+        self._commitment_names = frozenset(each.name for each in destinations if each.commitment)
+        self._lanes = Lanes([each.name for each in destinations])
+        self._closing = threading.Event()
+
+    def sweep(self, *, now: datetime) -> int:
+        """Start sending what is due at `now`, and return how many objects that is; does not wait for them.
+
+        A destination whose last objects are still on their way is left alone.
+        """
+        count = 0
+        for destination in self._destinations:
+            if self._lanes.busy(destination.name):
+                continue
+            parcels = self._due(destination, now)
+            if parcels:
+                self._lanes.start(
+                    destination.name, partial(self._send_all, destination, parcels, clock_from(now))
+                )
+                count += len(parcels)
+        return count
+
+    def wait(self) -> None:
+        """Return when nothing is on its way."""
+        self._lanes.wait()
+
+    def close(self) -> None:
+        """Finish the objects that are on their way, and send no more."""
+        self._closing.set()
+        self._lanes.close()
+
+    def _due(self, destination: Destination, now: datetime) -> list[_Parcel]:
+        """Return what is to be sent to a destination now."""
+        with self._ledger.read() as session:
+            rows = due(session, destination=destination.name, now=now, limit=MOST_AT_ONCE)
+            results = results_for(session, rows)
+        return [
+            _Parcel(
+                number=row.number,
+                study_instance_uid=row.study_instance_uid,
+                sop_instance_uid=row.sop_instance_uid,
+                sop_class_uid=results[row.sop_instance_uid].sop_class_uid,
+                kind=results[row.sop_instance_uid].kind,
+                path=self._data_dir / results[row.sop_instance_uid].path,
+                sha256=results[row.sop_instance_uid].sha256,
+                attempts=row.attempts,
+                due_since=row.due_since,
+            )
+            for row in rows
+        ]
+
+    def _send_all(
+        self, destination: Destination, parcels: Sequence[_Parcel], clock: Callable[[], datetime]
+    ) -> None:
+        """Send parcels over one association, and write down at once what became of each.
+
+        When the association is lost, the parcel that was on its way is postponed, and those behind it stay due:
+        an object that breaks its destination holds up no other.
+        """
+        try:
+            with association(
+                propose(*(parcel.sop_class_uid for parcel in parcels)),
+                calling_ae_title=self._calling_ae_title,
+                called_ae_title=destination.ae_title,
+                host=destination.host,
+                port=destination.port,
+                timeout=destination.timeout,
+            ) as conversation:
+                for parcel in parcels:
+                    if self._closing.is_set() or not conversation.is_established:
+                        break
+                    outcome = _send(conversation, destination, parcel)
+                    self._record(destination, [parcel], outcome, clock())
+        except NoAssociation as reason:
+            log.warning("destination-not-reached", destination=destination.name, reason=str(reason))
+            self._record(destination, parcels, _Outcome(False, f"{reason}."), clock())
+        except NothingAccepted:
+            for parcel in parcels:
+                self._record(destination, [parcel], _not_accepted(destination, parcel), clock())
+
+    def _record(
+        self, destination: Destination, parcels: Iterable[_Parcel], outcome: _Outcome, now: datetime
+    ) -> None:
+        """Write down what became of parcels, and move their studies on; one transaction for each study."""
+        by_study = attrgetter("study_instance_uid")
+        for study_instance_uid, group in groupby(sorted(parcels, key=by_study), key=by_study):
+            with self._ledger.begin() as session:
+                for parcel in group:
+                    _write_down(session, destination, parcel, outcome, now)
+                settle(session, study_instance_uid, now=now, commitment_destinations=self._commitment_names)
+
+
+def clock_from(now: datetime) -> Callable[[], datetime]:
+    """Return a clock that shows `now` at this moment and goes on from there, whatever the system's does."""
+    started = time.monotonic()
+    return lambda: now + timedelta(seconds=time.monotonic() - started)
+
+
+def back_off(attempts: int) -> timedelta:
+    """Return how long to wait after one more failed attempt than `attempts`, give or take a fifth.
+
+    The random part keeps the objects that failed together from coming back together.
+    """
+    return BACK_OFF[min(attempts, len(BACK_OFF) - 1)] * random.uniform(0.8, 1.2)
+
+
+def give_up(session: Session, study_instance_uid: str, number: int, *, now: datetime, reason: str) -> None:
+    """Give one delivery up, and let its study wait for a person where it waited for this delivery."""
+    log.error("delivery-given-up", study_instance_uid=study_instance_uid, delivery=number)
+    mark_failed(session, number, now=now, reason=reason)
+    state = lock_study(session, study_instance_uid).state
+    if state in (StudyState.REPORTED, StudyState.DELIVERED):
+        advance(
+            session,
+            study_instance_uid,
+            seen=state,
+            event=StudyEvent.GAVE_UP,
+            now=now,
+            reason=f"{reason} That went on for {GIVE_UP_AFTER.days} days. Make the destination take it, then run: "
+            f"mammocalc study retry {study_instance_uid}",
+        )
+
+
+def _write_down(
+    session: Session, destination: Destination, parcel: _Parcel, outcome: _Outcome, now: datetime
+) -> None:
+    """Remember one outcome: sent, to be tried again, or given up."""
+    facts = {
+        "destination": destination.name,
+        "study_instance_uid": parcel.study_instance_uid,
+        "sop_instance_uid": parcel.sop_instance_uid,
+        "kind": parcel.kind,
+    }
+    if outcome.sent:
+        mark_sent(session, parcel.number, now=now, reason=outcome.reason)
+        log.info("object-sent", reason=outcome.reason, **facts)
+    elif now - parcel.due_since >= GIVE_UP_AFTER:
+        give_up(session, parcel.study_instance_uid, parcel.number, now=now, reason=outcome.reason)
+    else:
+        until = now + back_off(parcel.attempts)
+        postpone(session, parcel.number, now=now, until=until, reason=outcome.reason)
+        log.warning("object-postponed", until=until.isoformat(), reason=outcome.reason, **facts)
+
+
+def _send(conversation: Association, destination: Destination, parcel: _Parcel) -> _Outcome:
+    """Send one parcel and return what the destination says to it."""
+    if all(context.abstract_syntax != parcel.sop_class_uid for context in conversation.accepted_contexts):
+        return _not_accepted(destination, parcel)
+    try:
+        content = parcel.path.read_bytes()
+    except OSError as fault:
+        return _Outcome(False, f"Its file {parcel.path} cannot be read: {fault.strerror}.")
+    if hashlib.sha256(content).hexdigest() != parcel.sha256:
+        return _Outcome(False, f"Its file {parcel.path} is not what was written: the checksum differs.")
+    try:
+        status = conversation.send_c_store(dcmread(BytesIO(content)), msg_id=parcel.number % 65535 + 1)
+    except RuntimeError:  # the association ended since we looked
+        return _unanswered(destination)
+    if "Status" not in status:
+        return _unanswered(destination)
+    return _judge(destination, int(status.Status), str(status.get("ErrorComment") or ""))
+
+
+def _judge(destination: Destination, status: int, comment: str) -> _Outcome:
+    """Return what a C-STORE status means (PS3.4 B.2.3, PS3.7 annex C): a warning says that it was stored."""
+    if status == 0x0000:
+        return _Outcome(True)
+    category = code_to_category(status)
+    words = STORAGE_SERVICE_CLASS_STATUS.get(status, (category, ""))[1]
+    said = ": ".join(part for part in (words, comment) if part)
+    reason = f"{destination.name} answered {status:04X}H ({category}{f', {said}' if said else ''})."
+    return _Outcome(category == "Warning", reason)
+
+
+def _unanswered(destination: Destination) -> _Outcome:
+    """Return the outcome of an object whose C-STORE had no answer."""
+    seconds = destination.timeout.total_seconds()
+    return _Outcome(
+        False, f"{destination.name} ended the association or did not answer the C-STORE in {seconds:g} s."
+    )
+
+
+def _not_accepted(destination: Destination, parcel: _Parcel) -> _Outcome:
+    """Return the outcome of an object whose SOP class the destination does not take."""
+    return _Outcome(
+        False,
+        f"{destination.name} does not accept {UID(parcel.sop_class_uid).name}: allow it there, or take "
+        f'"{parcel.kind}" out of the objects of this destination.',
+    )
