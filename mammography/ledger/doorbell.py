@@ -12,6 +12,7 @@ from celery import Celery
 from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 QUEUE = "mammocalc.read"
 """The queue that workers listen on."""
@@ -76,11 +77,14 @@ class Doorbell:
         self._connection: Connection | None = None
 
     def ring(self, study_instance_uid: str) -> bool:
-        """Ring for a study; False, within about two seconds, where the broker is away. Never raises for that."""
+        """Ring for a study; False, within about two seconds, where the broker is away. Never raises for that.
+
+        Who rings for many studies stops at the first False.
+        """
         with self._lock:
             try:
                 self._publish(study_instance_uid)
-            except (OperationalError, OSError) as away:
+            except (OperationalError, RedisError, OSError) as away:
                 self._hang_up()
                 _log.warning("doorbell-away", study_instance_uid=study_instance_uid, error=str(away))
                 return False

@@ -66,7 +66,9 @@ def advance(
     remember(session, moved, at=now, event=event, reason=reason, seen=seen)
     if target != seen:
         facts = {"study_event": event.value, "state": target.value, "revision": moved.revision}
-        sql_event.listen(session, "after_commit", lambda _session: _tell(study_instance_uid, facts), once=True)
+        sql_event.listen(
+            session, "after_commit", lambda _session: _tell(study_instance_uid, facts), once=True
+        )
     return target
 
 

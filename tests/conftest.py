@@ -1,0 +1,73 @@
+"""What tests of every story share: a ledger on each database, a Redis."""
+
+import itertools
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from mammography.ledger.engine import Ledger
+from mammography.ledger.schema import upgrade
+from tests.servers import POSTGRESQL, RedisServer, postgres_cluster
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL cluster of our own, as a URL without a database name."""
+    if not POSTGRESQL:
+        pytest.skip("PostgreSQL is not installed: `apt-get install postgresql` brings it.")
+    with (
+        tempfile.TemporaryDirectory(prefix="mammocalc-postgresql-") as folder,
+        postgres_cluster(Path(folder)) as url,
+    ):
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A fresh database without tables, on each kind of database in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/ledger/ledger.db"
+    server = make_url(request.getfixturevalue("postgres_url"))
+    name = f"ledger_{next(_numbers)}"
+    with psycopg.connect(
+        host=server.host, port=server.port, user=server.username, dbname="postgres", autocommit=True
+    ) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return server.set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def ledger_url(empty_ledger_url: str) -> str:
+    """A fresh database with the ledger's tables, on each kind of database in turn."""
+    upgrade(empty_ledger_url)
+    return empty_ledger_url
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Iterator[Ledger]:
+    """A fresh ledger, on each kind of database in turn."""
+    opened = Ledger(ledger_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis of our own that runs, and that a test may kill and start again."""
+    with tempfile.TemporaryDirectory(prefix="mammocalc-redis-") as folder:
+        server = RedisServer(Path(folder))
+        server.start()
+        yield server
+        server.kill()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The URL of a Redis of our own, as Celery takes it."""
+    return redis_server.url

