@@ -1,0 +1,187 @@
+"""What must be true of a report beyond what any public validator looks at (PS3.3 A.35.5, PS3.16 TID 4000)."""
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+
+from pydicom.dataset import Dataset
+
+from mammography.coordinates import inside
+from mammography.results import codes
+from mammography.results.cad_sr import outcome
+from mammography.results.image_library import side_of, spacing_of_entry
+from mammography.results.written_report import (
+    Place,
+    WrittenFinding,
+    WrittenGraphic,
+    WrittenReport,
+    is_named,
+    target_of,
+    value_of_item,
+)
+
+Headers = Mapping[str, Dataset]
+"""The images' headers by SOP Instance UID."""
+
+_STRENGTH = {
+    codes.PRESENTATION_REQUIRED.value: 2,
+    codes.PRESENTATION_OPTIONAL.value: 1,
+    codes.NOT_FOR_PRESENTATION.value: 0,
+}
+
+
+def report_faults(report: WrittenReport, headers: Headers) -> Iterator[str]:
+    """Yield a sentence for everything that is wrong with a report on these images."""
+    library = report.library()
+    yield from _reference_faults(report, library)
+    yield from _library_faults(report, library, headers)
+    yield from _evidence_faults(report, library)
+    findings = report.findings()
+    for finding in findings:
+        yield from _geometry_faults(finding, library, headers)
+        yield from _statement_faults(report, finding)
+    yield from _intent_faults(report)
+    yield from _summary_faults(report, library, findings)
+    yield from _wording_faults(report)
+
+
+def _at(place: Place) -> str:
+    """Return a place as the standard writes it."""
+    return ".".join(map(str, place))
+
+
+def _reference_faults(report: WrittenReport, library: Mapping[Place, str]) -> Iterator[str]:
+    """Every reference points at an image of the library, and images stand nowhere else."""
+    for place, item in report.items.items():
+        target = target_of(item)
+        if target is not None and target not in library:
+            yield f"Item {_at(place)} points at {_at(target)}, which is no image of the library."
+        if item.get("ValueType") == "IMAGE" and place not in library:
+            yield f"Item {_at(place)} holds an image by value outside the library."
+
+
+def _library_faults(report: WrittenReport, library: Mapping[Place, str], headers: Headers) -> Iterator[str]:
+    """The library holds every image once, with the size, spacing and side of its header."""
+    if sorted(library.values()) != sorted(headers):
+        yield "The image library is not the set of images of the assessment."
+    for place, uid in library.items():
+        header = headers.get(uid)
+        if header is None:
+            continue
+        spacing = spacing_of_entry(header)
+        vertical, horizontal = spacing or (None, None)
+        side = side_of(header)
+        for concept, expected in (
+            (codes.PIXEL_DATA_ROWS, header.get("Rows")),
+            (codes.PIXEL_DATA_COLUMNS, header.get("Columns")),
+            (codes.VERTICAL_PIXEL_SPACING, vertical),
+            (codes.HORIZONTAL_PIXEL_SPACING, horizontal),
+            (codes.IMAGE_LATERALITY, None if side is None else float(codes.SIDES[side].value)),
+        ):
+            stated = report.value_below(place, concept)
+            if stated is not None and (expected is None or abs(float(stated) - float(expected)) > 1e-4):
+                yield f"{concept.meaning} of library entry {_at(place)} is {stated}, the image's is {expected}."
+
+
+def _evidence_faults(report: WrittenReport, library: Mapping[Place, str]) -> Iterator[str]:
+    """The evidence is what the content refers to."""
+    evidence = sorted(
+        str(reference.ReferencedSOPInstanceUID)
+        for study in report.dataset.get("CurrentRequestedProcedureEvidenceSequence") or []
+        for series in study.ReferencedSeriesSequence
+        for reference in series.ReferencedSOPSequence
+    )
+    if evidence != sorted(library.values()):
+        yield "The evidence sequence is not the set of images that the report refers to."
+
+
+def _geometry_faults(
+    finding: WrittenFinding, library: Mapping[Place, str], headers: Headers
+) -> Iterator[str]:
+    """Centre and outline lie on the same image, inside it, and the centre inside the outline."""
+    name = f"finding {_at(finding.place)}"
+    if finding.center is None or len(finding.center.points) != 1:
+        yield f"The {name} has no centre."
+        return
+    yield from _outside(f"centre of {name}", finding.center, library, headers)
+    outline = finding.outline
+    if outline is None:
+        return
+    yield from _outside(f"outline of {name}", outline, library, headers)
+    if outline.image != finding.center.image:
+        yield f"Centre and outline of {name} lie on different images."
+    if len(outline.points) < 4 or outline.points[0] != outline.points[-1]:
+        yield f"The outline of {name} is not closed."
+    elif not inside(finding.center.points[0], outline.points):
+        yield f"The centre of {name} lies outside its outline."
+
+
+def _outside(
+    name: str, graphic: WrittenGraphic, library: Mapping[Place, str], headers: Headers
+) -> Iterator[str]:
+    """Coordinates are selected from an image by reference and lie on its matrix (PS3.3 C.18.6)."""
+    if graphic.image is None:
+        yield f"The {name} is not selected from an image by reference."
+        return
+    header = headers.get(library.get(graphic.image, ""))
+    if header is None:
+        return
+    columns, rows = int(header.Columns), int(header.Rows)
+    if not all(0 <= point.column <= columns and 0 <= point.row <= rows for point in graphic.points):
+        yield f"The {name} leaves the image."
+
+
+def _statement_faults(report: WrittenReport, finding: WrittenFinding) -> Iterator[str]:
+    """Numbers agree, scores are percentages, and nothing is claimed that the reader does not claim."""
+    name = f"finding {_at(finding.place)}"
+    inner = len(report.inner(finding))
+    if inner and finding.number != inner:
+        yield f"The {name} states {finding.number} calcifications and lists {inner}."
+    if finding.certainty is not None and not 0 <= finding.certainty <= 100:
+        yield f"The certainty of {name} is {finding.certainty} percent."
+    if finding.kind == codes.CALCIFICATION_CLUSTER.value and finding.tracking_uid is None:
+        yield f"The {name} has no tracking UID."
+    for claim in (codes.PROBABILITY_OF_CANCER, codes.ASSESSMENT_CATEGORY):
+        if report.named(claim, finding.place):
+            yield f"The {name} states {claim.meaning}, which the reader does not claim."
+
+
+def _intent_faults(report: WrittenReport) -> Iterator[str]:
+    """No item is to be presented more strongly than the one that holds it: a viewer prunes there (PS3.4 O.2.2.1)."""
+    strengths = {
+        place[:-1]: _STRENGTH.get(value_of_item(item), -1)
+        for place, item in report.items.items()
+        if is_named(item, codes.RENDERING_INTENT)
+    }
+    for place, strength in strengths.items():
+        if strength > strengths.get(place[:-1], 2):
+            yield f"Item {_at(place)} has a stronger rendering intent than the one that holds it."
+
+
+def _summary_faults(
+    report: WrittenReport, library: Mapping[Place, str], findings: list[WrittenFinding]
+) -> Iterator[str]:
+    """Outcome and summaries say what the tree shows; findings lie on images that were read."""
+    succeeded = report.detected(codes.SUCCESSFUL_DETECTIONS)
+    failed = report.detected(codes.FAILED_DETECTIONS)
+    if set(succeeded) & set(failed) or set(succeeded) | set(failed) != set(library):
+        yield "Successful and failed detections do not divide the image library."
+    expected = outcome(succeeded=bool(succeeded), failed=bool(failed), findings=bool(findings))
+    if report.value_below((1,), codes.FINDINGS_SUMMARY) != expected.value:
+        yield f"The findings summary is not {expected.meaning!r}, which the tree shows."
+    status = codes.SUCCEEDED if not failed else codes.PARTIALLY_SUCCEEDED if succeeded else codes.FAILED
+    if report.value_below((1,), codes.SUMMARY_OF_DETECTIONS) != status.value:
+        yield f"The summary of detections is not {status.meaning!r}, which the tree shows."
+    for finding in findings:
+        if finding.center is not None and finding.center.image in failed:
+            yield f"The finding {_at(finding.place)} lies on an image that was not read."
+
+
+def _wording_faults(report: WrittenReport) -> Iterator[str]:
+    """Code meanings are short, without invisible characters (LO, PS3.5 6.2); no code value is too long."""
+    for place, item in report.items.items():
+        for code in chain(item.get("ConceptNameCodeSequence") or [], item.get("ConceptCodeSequence") or []):
+            meaning = str(code.CodeMeaning)
+            if not meaning.isascii() or meaning != meaning.strip() or not 0 < len(meaning) <= 64:
+                yield f"Item {_at(place)} has the code meaning {meaning!r}, which is no clean LO."
+            if not 0 < len(str(code.CodeValue)) <= 16:
+                yield f"Item {_at(place)} has a code value that is no SH."

@@ -1,0 +1,158 @@
+"""A Mammography CAD SR as it stands in its file: content items by place, findings as points on images."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+
+from mammography.coordinates import ImagePoint
+from mammography.results import codes
+from mammography.results.codes import Code
+
+Place = tuple[int, ...]
+"""Where a content item stands: 1 for the root, then 1-based places among children (PS3.3 C.17.3.2.5)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenGraphic:
+    """Coordinates with the place of the item that they are selected from, None where that is not by reference."""
+
+    points: tuple[ImagePoint, ...]
+    image: Place | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenFinding:
+    """One Single Image Finding; `number` is what it states as its number of calcifications."""
+
+    place: Place
+    kind: str
+    intent: str
+    tracking_uid: str | None
+    certainty: float | None
+    center: WrittenGraphic | None
+    outline: WrittenGraphic | None
+    number: int | None
+
+
+class WrittenReport:
+    """The content tree of a report, walked once."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.items: dict[Place, Dataset] = dict(_walk(dataset, (1,)))
+
+    def children(self, place: Place) -> list[tuple[Place, Dataset]]:
+        """Return the items right below a place, by value and by reference."""
+        below = self.items[place].get("ContentSequence") or []
+        return [((*place, number), item) for number, item in enumerate(below, start=1)]
+
+    def named(self, concept: Code, below: Place = (1,)) -> list[tuple[Place, Dataset]]:
+        """Return the items with a concept name right below a place."""
+        return [(place, item) for place, item in self.children(below) if is_named(item, concept)]
+
+    def library(self) -> dict[Place, str]:
+        """Return the SOP Instance UID of each image of the Image Library, by place."""
+        return {
+            place: str(item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+            for section, _ in self.named(codes.IMAGE_LIBRARY)
+            for place, item in self.children(section)
+            if item.get("ValueType") == "IMAGE"
+        }
+
+    def detected(self, container: Code) -> list[Place]:
+        """Return the images that the detections in a container name (TID 4015), one place per mention."""
+        return [
+            target
+            for summary, _ in self.named(codes.SUMMARY_OF_DETECTIONS)
+            for place, _ in self.named(container, summary)
+            for detection, _ in self.named(codes.DETECTION_PERFORMED, place)
+            for _, child in self.children(detection)
+            if (target := target_of(child))
+        ]
+
+    def findings(self) -> list[WrittenFinding]:
+        """Return all single image findings, in document order; an inner one follows the one that holds it."""
+        return [
+            self._finding(place, item)
+            for place, item in self.items.items()
+            if is_named(item, codes.SINGLE_IMAGE_FINDING)
+        ]
+
+    def inner(self, finding: WrittenFinding) -> list[WrittenFinding]:
+        """Return the findings that a finding is inferred from."""
+        return [
+            self._finding(place, item)
+            for place, item in self.named(codes.SINGLE_IMAGE_FINDING, finding.place)
+        ]
+
+    def value_below(self, place: Place, concept: Code) -> str | None:
+        """Return the value of the first item with a concept name below a place, as a string."""
+        for _, item in self.named(concept, place):
+            return value_of_item(item)
+        return None
+
+    def _finding(self, place: Place, item: Dataset) -> WrittenFinding:
+        """Return one finding."""
+        certainty = self.value_below(place, codes.CERTAINTY_OF_FINDING)
+        number = self.value_below(place, codes.NUMBER_OF_CALCIFICATIONS)
+        return WrittenFinding(
+            place=place,
+            kind=str(item.ConceptCodeSequence[0].CodeValue),
+            intent=self.value_below(place, codes.RENDERING_INTENT) or "",
+            tracking_uid=self.value_below(place, codes.TRACKING_UID),
+            certainty=None if certainty is None else float(certainty),
+            center=self._graphic(place, codes.CENTER),
+            outline=self._graphic(place, codes.OUTLINE),
+            number=None if number is None else int(float(number)),
+        )
+
+    def _graphic(self, place: Place, concept: Code) -> WrittenGraphic | None:
+        """Return the coordinates with a concept name below a finding."""
+        for graphic_place, item in self.named(concept, place):
+            targets = [target for _, child in self.children(graphic_place) if (target := target_of(child))]
+            points = points_of(item.get("GraphicData") or [])
+            return WrittenGraphic(points=points, image=targets[0] if len(targets) == 1 else None)
+        return None
+
+
+def _walk(item: Dataset, place: Place) -> Iterator[tuple[Place, Dataset]]:
+    """Yield every content item with its place, parents first."""
+    yield place, item
+    for number, child in enumerate(item.get("ContentSequence") or [], start=1):
+        yield from _walk(child, (*place, number))
+
+
+def is_named(item: Dataset, concept: Code) -> bool:
+    """Return whether an item's concept name is this code."""
+    names = item.get("ConceptNameCodeSequence") or []
+    return bool(names) and (names[0].get("CodeValue"), names[0].get("CodingSchemeDesignator")) == concept[:2]
+
+
+def target_of(item: Dataset) -> Place | None:
+    """Return where a by-reference item points, None for an item by value."""
+    identifier = item.get("ReferencedContentItemIdentifier")
+    if identifier is None:
+        return None
+    return (int(identifier),) if isinstance(identifier, int) else tuple(int(number) for number in identifier)
+
+
+def value_of_item(item: Dataset) -> str:
+    """Return an item's value: the code value, the number, or the string."""
+    match item.get("ValueType"):
+        case "CODE":
+            return str(item.ConceptCodeSequence[0].CodeValue)
+        case "NUM":
+            return str(item.MeasuredValueSequence[0].NumericValue)
+        case "UIDREF":
+            return str(item.UID)
+        case "TEXT":
+            return str(item.TextValue)
+        case _:
+            return ""
+
+
+def points_of(numbers: Iterable[float]) -> tuple[ImagePoint, ...]:
+    """Return Graphic Data as points; an odd number at the end is no point."""
+    flat = [float(number) for number in numbers]
+    return tuple(ImagePoint(column, row) for column, row in zip(flat[::2], flat[1::2], strict=False))
