@@ -32,8 +32,8 @@ class Mark:
 
     @property
     def label(self) -> str:
-        """The few words beside the outline: number, call and certainty of detection."""
-        return f"{self.number} {self.finding.assessment} {100 * self.finding.detection:.0f}%"
+        """The few words beside the outline."""
+        return label_of(self.number, self.finding)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +93,11 @@ def _answered(
             )
         )
     return AnsweredImage(name=name, header=header, reading=reading, marks=tuple(marks))
+
+
+def label_of(number: int, finding: Finding) -> str:
+    """Return the few words beside an outline: number on its image, call and certainty of detection."""
+    return f"{number} {finding.assessment} {100 * finding.detection:.0f}%"
 
 
 def closed_outline(outline: Sequence[ImagePoint], *, columns: int, rows: int) -> tuple[ImagePoint, ...]:

@@ -16,7 +16,7 @@ def impression(images: Sequence[AnsweredImage], reader: ReaderIdentity) -> str:
     """Return the report's Impression Description: what was found, what was not read and why, and by which weights."""
     findings = [mark.finding for image in images for mark in image.marks]
     read = sum(image.read for image in images)
-    sentences = [f"Mammocalc marked {counted(findings)} on {read} of {len(images)} images."]
+    sentences = [f"Mammocalc read {read} of {len(images)} images and marked {counted(findings)}."]
     if not read:
         sentences = [
             f"Mammocalc read none of the {len(images)} images, so nothing is said of calcifications."
