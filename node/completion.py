@@ -1,0 +1,168 @@
+"""Studies that have arrived become QUEUED, with the reason, and the doorbell is rung for them."""
+
+from collections.abc import Callable, Collection
+from datetime import datetime, timedelta
+
+import structlog
+
+from mammography.completeness import ArrivedView, Verdict, judge, waited
+from mammography.ledger.engine import Ledger
+from mammography.ledger.studies import (
+    LostRace,
+    advance,
+    expire_leases,
+    in_state,
+    instances_of,
+    mark_rung,
+    study,
+    unrung,
+)
+from mammography.ledger.tables import InstanceRow, StudyRow
+from mammography.study import StudyEvent, StudyState
+from mammography.view import Laterality, View, ViewModifier, ViewPosition
+
+_log = structlog.get_logger()
+
+RING_AGAIN_AFTER = timedelta(seconds=15)
+"""A bell may be lost; until a worker comes the study is rung for again."""
+_FRONT_OF_THE_QUEUE = 16
+"""So many of the oldest are rung for again, so that a long queue does not fill the broker with bells."""
+_BROKER_PAUSE = timedelta(seconds=5)
+"""How long a sweep rings no more once the broker was away: each try may take seconds."""
+_STUDIES_A_SWEEP = 1000
+_NEVER = timedelta(days=36500)
+
+
+class Completion:
+    """Judges the studies that are arriving, rings for those that wait, and frees those of silent workers.
+
+    A study moves only from the state that was seen; the bell is rung after the commit, and a bell that is lost
+    or doubled changes nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        quiet_period: timedelta,
+        longest_wait: timedelta,
+        ring: Callable[[str], bool],
+        most_claims: int = 3,
+        ring_again_after: timedelta = RING_AGAIN_AFTER,
+    ) -> None:
+        self._ledger = ledger
+        self._quiet_period = quiet_period
+        self._longest_wait = longest_wait
+        self._ring = ring
+        self._most_claims = most_claims
+        self._ring_again_after = ring_again_after
+        self._broker_away_until: datetime | None = None
+
+    def association_ended(self, study_instance_uid: str, *, now: datetime) -> None:
+        """Judge a study at once, because nobody sends to it any more."""
+        with self._ledger.read() as session:
+            seen = study(session, study_instance_uid)
+        if seen is not None and self._judge(seen, association_ended=True, now=now) is StudyState.QUEUED:
+            self._ring_for([study_instance_uid], now=now)
+
+    def sweep(self, *, now: datetime) -> int:
+        """Judge what waited long enough, expire leases, ring for what is QUEUED; return how much was done."""
+        with self._ledger.read() as session:
+            arriving = in_state(session, StudyState.RECEIVING, limit=_STUDIES_A_SWEEP)
+        judged = [
+            self._judge(seen, association_ended=False, now=now)
+            for seen in arriving
+            if waited(
+                first_at=seen.state_since,
+                last_at=seen.last_instance_at,
+                now=now,
+                quiet_period=self._quiet_period,
+                longest_wait=self._longest_wait,
+            )
+        ]
+        expired = self._expire_leases(now)
+        rung = self._ring_for(self._to_be_rung(now), now=now)
+        return sum(state is not None for state in judged) + expired + rung
+
+    def _judge(self, seen: StudyRow, *, association_ended: bool, now: datetime) -> StudyState | None:
+        """Judge a study, and move it where it is complete; None where it stays or somebody else moved it."""
+        if seen.state is not StudyState.RECEIVING:
+            return None
+        with self._ledger.read() as session:
+            instances = instances_of(session, seen.study_instance_uid)
+        verdict = judge(
+            [arrived_view(instance) for instance in instances],
+            first_at=seen.state_since,
+            last_at=seen.last_instance_at,
+            association_ended=association_ended,
+            now=now,
+            quiet_period=self._quiet_period,
+            longest_wait=self._longest_wait,
+        )
+        return self._move(seen, verdict, now) if verdict.complete else None
+
+    def _move(self, seen: StudyRow, verdict: Verdict, now: datetime) -> StudyState | None:
+        """Move a complete study, unless another image came since it was seen."""
+        event = StudyEvent.JUDGED_COMPLETE if verdict.readable else StudyEvent.JUDGED_UNREADABLE
+        try:
+            with self._ledger.begin() as session:
+                return advance(
+                    session,
+                    seen.study_instance_uid,
+                    seen=StudyState.RECEIVING,
+                    event=event,
+                    now=now,
+                    reason=f"{verdict.reason[0].upper()}{verdict.reason[1:]}.",
+                    where={"state_since": seen.state_since, "last_instance_at": seen.last_instance_at},
+                )
+        except LostRace as lost:
+            _log.debug("race-lost", study_instance_uid=seen.study_instance_uid, reason=str(lost))
+            return None
+
+    def _expire_leases(self, now: datetime) -> int:
+        """Take studies from silent workers; the lock of a writer is asked for only where there are any."""
+        with self._ledger.read() as session:
+            reading = in_state(session, StudyState.READING, limit=_STUDIES_A_SWEEP)
+        if not any(row.lease_until is not None and row.lease_until <= now for row in reading):
+            return 0
+        with self._ledger.begin() as session:
+            return len(expire_leases(session, now=now, most_claims=self._most_claims))
+
+    def _to_be_rung(self, now: datetime) -> list[str]:
+        """Return the QUEUED studies that were never rung for, and of the oldest those that nobody came for."""
+        with self._ledger.read() as session:
+            never = unrung(session, now=now, again_after=_NEVER, limit=_STUDIES_A_SWEEP)
+            front = in_state(session, StudyState.QUEUED, limit=_FRONT_OF_THE_QUEUE)
+        again = [
+            row.study_instance_uid
+            for row in front
+            if row.rung_at is not None and row.rung_at <= now - self._ring_again_after
+        ]
+        return never + again
+
+    def _ring_for(self, study_instance_uids: Collection[str], *, now: datetime) -> int:
+        """Ring, and remember for which studies; stop at the first bell that the broker does not take."""
+        if self._broker_away_until is not None and now < self._broker_away_until:
+            return 0
+        rung = []
+        for uid in study_instance_uids:
+            if not self._ring(uid):
+                self._broker_away_until = now + _BROKER_PAUSE
+                break
+            rung.append(uid)
+        if rung:
+            with self._ledger.begin() as session:
+                mark_rung(session, rung, now=now)
+        return len(rung)
+
+
+def arrived_view(instance: InstanceRow) -> ArrivedView:
+    """Return what completeness asks of a row of the ledger."""
+    view = None
+    if instance.laterality and instance.view_position:
+        view = View(
+            laterality=Laterality(instance.laterality),
+            position=ViewPosition(instance.view_position),
+            modifiers=frozenset(ViewModifier(name) for name in instance.view_modifiers.split(",") if name),
+        )
+    return ArrivedView(sop_class_uid=instance.sop_class_uid, modality=instance.modality, view=view)

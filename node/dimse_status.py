@@ -1,0 +1,56 @@
+"""What a sender is answered, as one table of data (PS3.4 B.2.3, PS3.7 annex C)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class InstanceRefused(Exception):
+    """The sender must change the instance before it sends it again; str() is the sentence why."""
+
+
+class InstanceMismatch(InstanceRefused):
+    """The data set is not the instance that the command announced."""
+
+
+class StorageExhausted(Exception):
+    """We cannot keep the instance now; the sender may send the same again later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreStatus:
+    """One status of a C-STORE response."""
+
+    code: int
+    meaning: str
+    """As the standard words it."""
+    section: str
+    """Where the standard defines it."""
+
+
+SUCCESS = StoreStatus(code=0x0000, meaning="Success", section="PS3.4 B.2.3")
+"""The instance is complete on the disk and its row is committed; it is never answered earlier."""
+
+OUT_OF_RESOURCES = StoreStatus(code=0xA700, meaning="Refused: Out of Resources", section="PS3.4 table B.2-1")
+DATA_SET_MISMATCH = StoreStatus(
+    code=0xA900, meaning="Error: Data Set does not match SOP Class", section="PS3.4 table B.2-1"
+)
+CANNOT_UNDERSTAND = StoreStatus(code=0xC000, meaning="Error: Cannot understand", section="PS3.4 table B.2-1")
+
+ANSWERS: Mapping[type[Exception], StoreStatus] = {
+    InstanceMismatch: DATA_SET_MISMATCH,
+    InstanceRefused: CANNOT_UNDERSTAND,
+    StorageExhausted: OUT_OF_RESOURCES,
+}
+"""Which refusal is answered with which status."""
+
+
+def answer_to(refusal: InstanceRefused | StorageExhausted) -> StoreStatus:
+    """Return the status that tells a sender of a refusal: its own row of ANSWERS, or its nearest parent's."""
+    return next(ANSWERS[kind] for kind in type(refusal).__mro__ if kind in ANSWERS)
+
+
+def error_comment(refusal: InstanceRefused | StorageExhausted) -> str:
+    """Return the Error Comment (0000,0902) of a refusal: an LO, so ASCII without backslash, 64 characters."""
+    plain = str(refusal).encode("ascii", "replace").decode("ascii").replace("\\", "/")
+    printable = "".join(letter if letter.isprintable() else " " for letter in plain)
+    return printable if len(printable) <= 64 else f"{printable[:61]}..."

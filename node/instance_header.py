@@ -1,0 +1,173 @@
+"""What the ledger remembers of an instance, read from the first elements of hostile bytes."""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from typing import BinaryIO, cast
+
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_dataset
+from pydicom.tag import Tag
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+
+from mammography.completeness import MAMMOGRAM_CLASSES
+from mammography.uid import lawful
+from mammography.view import view_of
+from node.dimse_status import InstanceRefused
+
+MALFORMED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    InvalidDicomError,
+    LookupError,
+    MemoryError,
+    NameError,
+    OSError,
+    RuntimeError,  # RecursionError is one: sequences within sequences
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+"""What pydicom raises when it is given bytes that follow no rule."""
+
+LONGEST_HEADER = 1 << 20
+"""How many bytes of elements are parsed, so that a million empty items cannot fill the memory; bytes of elements
+that nobody asks for are skipped and cost nothing."""
+_LONGEST_INFLATED = 16 << 20
+"""How much of a deflated data set is inflated: a few kilobytes may hold gigabytes."""
+
+_LAST_OF_A_MAMMOGRAM = 0x00540220
+"""View Code Sequence, the highest tag that we ask for."""
+_LAST_OF_OTHERS = 0x0020000E
+"""Series Instance UID: of an object that is no mammogram we ask for no more."""
+
+_TAGS = [
+    int(Tag(keyword))
+    for keyword in (
+        "SpecificCharacterSet",
+        "SOPClassUID",
+        "SOPInstanceUID",
+        "StudyDate",
+        "AccessionNumber",
+        "Modality",
+        "PresentationIntentType",
+        "ViewPosition",
+        "StudyInstanceUID",
+        "SeriesInstanceUID",
+        "Laterality",
+        "ImageLaterality",
+        "ViewCodeSequence",
+    )
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceHeader:
+    """The identifying attributes of an instance, as text; what it does not state is empty."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    modality: str
+    study_date: str
+    accession_number: str
+    presentation_intent: str
+    laterality: str
+    view_position: str
+    view_modifiers: str
+    """ViewModifier values, sorted, joined by a comma."""
+
+
+def read_instance_header(
+    data_set: BinaryIO, *, transfer_syntax_uid: str, sop_class_uid: str
+) -> InstanceHeader:
+    """Read the header of an encoded data set, from where the file stands and without its pixels.
+
+    Raises:
+        InstanceRefused: if it cannot be parsed, or lacks a lawful Study or Series Instance UID.
+    """
+    last = _LAST_OF_A_MAMMOGRAM if sop_class_uid in MAMMOGRAM_CLASSES else _LAST_OF_OTHERS
+    try:
+        header = _described(_parse(data_set, transfer_syntax_uid, last))
+    except RecursionError as failure:
+        raise InstanceRefused("The data set nests sequences too deeply.") from failure
+    except MALFORMED as failure:
+        raise InstanceRefused("The data set cannot be parsed.") from failure
+    for name, uid in (
+        ("SOP Instance UID", header.sop_instance_uid),
+        ("Study Instance UID", header.study_instance_uid),
+        ("Series Instance UID", header.series_instance_uid),
+    ):
+        if not uid:
+            raise InstanceRefused(f"The data set has no {name}.")
+        if not lawful(uid):
+            raise InstanceRefused(f"The data set has an unlawful {name}.")
+    return header
+
+
+def _parse(data_set: BinaryIO, transfer_syntax_uid: str, last: int) -> Dataset:
+    """Return the elements that we ask for, up to the tag `last`."""
+    if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
+        data_set = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(data_set.read(), _LONGEST_INFLATED))
+    return read_dataset(
+        cast(BinaryIO, _Rationed(data_set, LONGEST_HEADER)),
+        is_implicit_VR=transfer_syntax_uid == ImplicitVRLittleEndian,
+        is_little_endian=transfer_syntax_uid != ExplicitVRBigEndian,
+        stop_when=lambda tag, _vr, _length: tag > last,
+        defer_size=LONGEST_HEADER,
+        specific_tags=_TAGS,
+    )
+
+
+def _described(header: Dataset) -> InstanceHeader:
+    """Return the header as text; every conversion that may fail happens here."""
+    view = view_of(header)
+    return InstanceHeader(
+        sop_class_uid=_text(header, "SOPClassUID"),
+        sop_instance_uid=_text(header, "SOPInstanceUID"),
+        study_instance_uid=_text(header, "StudyInstanceUID"),
+        series_instance_uid=_text(header, "SeriesInstanceUID"),
+        modality=_text(header, "Modality"),
+        study_date=_text(header, "StudyDate"),
+        accession_number=_text(header, "AccessionNumber"),
+        presentation_intent=_text(header, "PresentationIntentType"),
+        laterality=view.laterality if view else "",
+        view_position=view.position if view else "",
+        view_modifiers=",".join(sorted(view.modifiers)) if view else "",
+    )
+
+
+def _text(header: Dataset, keyword: str) -> str:
+    """Return an attribute's value in printable characters; of several values the text as it was joined."""
+    value = header.get(keyword)
+    if value is None:
+        return ""
+    joined = value if isinstance(value, str) else "\\".join(str(one) for one in value)
+    return "".join(letter for letter in joined if letter.isprintable()).strip()
+
+
+class _Rationed:
+    """A file that ends after a number of bytes read; skipping is free."""
+
+    def __init__(self, file: BinaryIO, ration: int) -> None:
+        self._file, self._left = file, ration
+
+    def read(self, size: int = -1) -> bytes:
+        """Read at most `size` bytes, and no more than are left."""
+        piece = self._file.read(self._left if size < 0 else min(size, self._left))
+        self._left -= len(piece)
+        return piece
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move, as in the file itself."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the place, as in the file itself."""
+        return self._file.tell()

@@ -1,0 +1,385 @@
+"""One instance from the network into the store: file, sync, name, row; only then is it ours (PS3.4 annex B)."""
+
+import errno
+import hashlib
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from struct import Struct
+from typing import BinaryIO
+from uuid import uuid4
+
+import structlog
+from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import UID
+from sqlalchemy.exc import SQLAlchemyError
+
+from mammography.ledger.engine import Ledger
+from mammography.ledger.studies import ArrivedInstance, Recorded, record_instance, record_refusal
+from mammography.results.composed import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from mammography.uid import lawful
+from node.dimse_status import InstanceMismatch, InstanceRefused, StorageExhausted
+from node.instance_header import InstanceHeader, read_instance_header
+
+_log = structlog.get_logger()
+
+MINIMUM_FREE_BYTES = 1 << 30
+"""What the disk keeps free for results and for the ledger."""
+
+_PIECE_BYTES = 1 << 20
+_META_BEGIN = Struct("<128x4sHH2sHI")
+"""Preamble, "DICM" and File Meta Information Group Length (0002,0000), PS3.10 7.1."""
+_FOLDERS_REMEMBERED = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """What the command and the association say of an instance before its data set comes."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    calling_ae_title: str
+
+
+class Arrival:
+    """An instance on its way in: a temporary file that grows by pieces.
+
+    Nothing is raised while it grows, since the rest must be taken off the network anyway: the first failure is
+    remembered, what follows is dropped, and `Reception.keep` raises it.
+    """
+
+    def __init__(
+        self, announced: Announcement, path: Path, refusal: InstanceRefused | StorageExhausted | None
+    ) -> None:
+        self.announced = announced
+        self.path = path
+        self.bytes = 0
+        self._refusal = refusal
+        self._hash = hashlib.sha256()
+        self._header = b""
+        self._file: BinaryIO | None = None
+        if refusal is None:
+            self._open()
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the data set so far, without the Part 10 header."""
+        return self._hash.hexdigest()
+
+    def write(self, piece: bytes) -> None:
+        """Append a piece of the encoded data set."""
+        if self._file is None:
+            return
+        try:
+            self._file.write(piece)
+        except OSError as failure:
+            self._fail(failure)
+            return
+        self._hash.update(piece)
+        self.bytes += len(piece)
+
+    def seal(self) -> None:
+        """Bring every byte to the disk and close the file.
+
+        Raises:
+            InstanceRefused, StorageExhausted: what went wrong since it began.
+        """
+        if self._file is not None:
+            try:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                self._file.close()
+            except OSError as failure:
+                self._fail(failure)
+        if self._refusal is not None:
+            raise self._refusal
+
+    def data_set(self) -> BinaryIO:
+        """Open the sealed file where its data set begins."""
+        file = self.path.open("rb")
+        file.seek(len(self._header))
+        return file
+
+    def discard(self) -> None:
+        """Remove the temporary file; what was kept has a name of its own by then."""
+        if self._file is not None:
+            with suppress(OSError):  # closing writes what is buffered, and the disk may be full
+                self._file.close()
+            self._file = None
+        self.path.unlink(missing_ok=True)
+
+    def _open(self) -> None:
+        try:
+            self._header = part10_header(self.announced)
+            self._file = self.path.open("xb")
+            self._file.write(self._header)
+        except OSError as failure:
+            self._fail(failure)
+
+    def _fail(self, failure: OSError) -> None:
+        """Remember why nothing can be kept, and give the room back at once."""
+        self._refusal = _exhausted(failure)
+        self.discard()
+
+
+class Reception:
+    """The store of arriving instances below `data_dir`; threads and processes may share one."""
+
+    def __init__(
+        self, *, ledger: Ledger, data_dir: Path, minimum_free_bytes: int = MINIMUM_FREE_BYTES
+    ) -> None:
+        self._ledger = ledger
+        self._data_dir = data_dir
+        self._minimum_free_bytes = minimum_free_bytes
+        self._incoming = data_dir / "incoming"
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        self._durable_folders: set[Path] = set()
+
+    def begin(self, announced: Announcement) -> Arrival:
+        """Begin to take an instance in; it never fails: what is wrong is raised by `keep`."""
+        path = self._incoming / f"{uuid4().hex}.part"
+        return Arrival(announced, path, self._objection(announced))
+
+    def keep(self, arrival: Arrival, *, now: datetime) -> str:
+        """Make an arrival durable: synced, named and in the ledger. Returns its Study Instance UID.
+
+        The same bytes again change nothing; other bytes under a known SOP Instance UID are kept beside the
+        first, and the history says so. A refusal is recorded and logged.
+
+        Raises:
+            InstanceRefused: if the sender must change it before it sends it again.
+            StorageExhausted: if it cannot be kept now.
+        """
+        try:
+            return self._keep(arrival, now)
+        except (InstanceRefused, StorageExhausted) as refusal:
+            self._record_refusal(arrival.announced, refusal, now)
+            raise
+        finally:
+            arrival.discard()
+
+    def store(
+        self,
+        *,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+        calling_ae_title: str,
+        data_set: bytes | memoryview,
+        now: datetime,
+    ) -> str:
+        """Take in a whole encoded data set at once: `begin`, `write` and `keep` in one."""
+        arrival = self.begin(
+            Announcement(
+                sop_class_uid=sop_class_uid,
+                sop_instance_uid=sop_instance_uid,
+                transfer_syntax_uid=transfer_syntax_uid,
+                calling_ae_title=calling_ae_title,
+            )
+        )
+        for start in range(0, len(data_set), _PIECE_BYTES):
+            arrival.write(bytes(data_set[start : start + _PIECE_BYTES]))
+        return self.keep(arrival, now=now)
+
+    def sweep_incoming(self) -> int:
+        """Remove what a killed process left half received, and return how many files that were.
+
+        Only for the start, before anybody stores: nobody was answered for any of them.
+        """
+        orphans = list(self._incoming.glob("*.part"))
+        for orphan in orphans:
+            orphan.unlink(missing_ok=True)
+        if orphans:
+            _log.info("incoming-swept", files=len(orphans))
+        return len(orphans)
+
+    def _objection(self, announced: Announcement) -> InstanceRefused | StorageExhausted | None:
+        """Return why an instance is refused before its data set comes."""
+        for name, uid in (
+            ("SOP Class UID", announced.sop_class_uid),
+            ("SOP Instance UID", announced.sop_instance_uid),
+            ("Transfer Syntax UID", announced.transfer_syntax_uid),
+        ):
+            if not lawful(uid):
+                return InstanceRefused(f"The {name} of the command is not lawful.")
+        try:
+            free = shutil.disk_usage(self._data_dir).free
+        except OSError as failure:
+            return _exhausted(failure)
+        if free < self._minimum_free_bytes:
+            return StorageExhausted("The disk is full: nothing more is accepted.")
+        return None
+
+    def _keep(self, arrival: Arrival, now: datetime) -> str:
+        arrival.seal()
+        if not arrival.bytes:
+            raise InstanceRefused("The command came without a data set.")
+        header = self._examine(arrival)
+        images = self._data_dir / "studies" / header.study_instance_uid / "images"
+        try:
+            self._make_durable(images)
+            path = _name(arrival, images)
+        except OSError as failure:
+            raise _exhausted(failure) from failure
+        recorded = self._record(arrival, header, path, now)
+        if recorded is Recorded.CONFLICT:
+            _set_beside(path, images / _conflict_name(arrival))
+        _log.info(
+            "instance-stored",
+            sop_instance_uid=header.sop_instance_uid,
+            study_instance_uid=header.study_instance_uid,
+            bytes=arrival.bytes,
+            recorded=recorded.value,
+        )
+        return header.study_instance_uid
+
+    def _examine(self, arrival: Arrival) -> InstanceHeader:
+        """Read the header, and refuse an instance that is not the announced one."""
+        announced = arrival.announced
+        with arrival.data_set() as data_set:
+            header = read_instance_header(
+                data_set,
+                transfer_syntax_uid=announced.transfer_syntax_uid,
+                sop_class_uid=announced.sop_class_uid,
+            )
+        if header.sop_instance_uid != announced.sop_instance_uid:
+            raise InstanceMismatch("SOP Instance UID differs between command and data set.")
+        if header.sop_class_uid != announced.sop_class_uid:
+            raise InstanceMismatch("SOP Class UID differs between command and data set.")
+        return header
+
+    def _record(self, arrival: Arrival, header: InstanceHeader, path: Path, now: datetime) -> Recorded:
+        instance = ArrivedInstance(
+            sop_instance_uid=header.sop_instance_uid,
+            study_instance_uid=header.study_instance_uid,
+            series_instance_uid=header.series_instance_uid,
+            sop_class_uid=header.sop_class_uid,
+            transfer_syntax_uid=arrival.announced.transfer_syntax_uid,
+            path=path.relative_to(self._data_dir).as_posix(),
+            bytes=arrival.bytes,
+            sha256=arrival.sha256,
+            calling_ae_title=arrival.announced.calling_ae_title,
+            received_at=now,
+            modality=header.modality,
+            laterality=header.laterality,
+            view_position=header.view_position,
+            view_modifiers=header.view_modifiers,
+            presentation_intent=header.presentation_intent,
+            accession_number=header.accession_number,
+            study_date=header.study_date,
+        )
+        try:
+            with self._ledger.begin() as session:
+                return record_instance(session, instance)
+        except SQLAlchemyError as failure:
+            _log.exception("ledger-away")
+            raise StorageExhausted("The ledger cannot be written now.") from failure
+
+    def _record_refusal(
+        self, announced: Announcement, refusal: InstanceRefused | StorageExhausted, now: datetime
+    ) -> None:
+        """Say once in the log and once in the ledger what the sender is told."""
+        _log.warning("instance-refused", sop_instance_uid=announced.sop_instance_uid, reason=str(refusal))
+        try:
+            with self._ledger.begin() as session:
+                record_refusal(
+                    session,
+                    at=now,
+                    calling_ae_title=announced.calling_ae_title,
+                    sop_instance_uid=announced.sop_instance_uid,
+                    reason=str(refusal),
+                )
+        except SQLAlchemyError:
+            _log.exception("ledger-away")
+
+    def _make_durable(self, folder: Path) -> None:
+        """Make a folder and its parents, and sync the names of all of them up to the data folder."""
+        if folder in self._durable_folders and folder.is_dir():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        above = folder
+        while above != self._data_dir:
+            above = above.parent
+            sync_folder(above)
+        if len(self._durable_folders) >= _FOLDERS_REMEMBERED:
+            self._durable_folders.clear()
+        self._durable_folders.add(folder)
+
+
+def part10_header(announced: Announcement) -> bytes:
+    """Return preamble and File Meta Information, written by us (PS3.10 7.1)."""
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\x00\x01"
+    meta.MediaStorageSOPClassUID = UID(announced.sop_class_uid)
+    meta.MediaStorageSOPInstanceUID = UID(announced.sop_instance_uid)
+    meta.TransferSyntaxUID = UID(announced.transfer_syntax_uid)
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    meta.SourceApplicationEntityTitle = announced.calling_ae_title
+    written = DicomBytesIO()
+    written.write(bytes(128) + b"DICM")
+    write_file_meta_info(written, meta)
+    return written.getvalue()
+
+
+def data_set_sha256(path: Path) -> str:
+    """Return the SHA-256 of the data set in a file that this module wrote, without its Part 10 header."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        group_length = int(_META_BEGIN.unpack(file.read(_META_BEGIN.size))[-1])
+        file.seek(group_length, os.SEEK_CUR)
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _name(arrival: Arrival, images: Path) -> Path:
+    """Give a sealed arrival its final name, and return it.
+
+    A link, unlike a rename, never replaces what another sender put there: where the name is taken by other
+    bytes, these stand beside. Whatever the ledger then decides, the path that it is told holds these bytes.
+    """
+    for path in (images / f"{arrival.announced.sop_instance_uid}.dcm", images / _conflict_name(arrival)):
+        try:
+            os.link(arrival.path, path)
+        except FileExistsError:
+            if data_set_sha256(path) != arrival.sha256:
+                continue
+        sync_folder(images)
+        return path
+    raise InstanceRefused("The SOP Instance UID is in use for other images.")
+
+
+def _conflict_name(arrival: Arrival) -> str:
+    return f"{arrival.announced.sop_instance_uid}.conflict-{arrival.sha256[:8]}.dcm"
+
+
+def _set_beside(path: Path, conflict_path: Path) -> None:
+    """Free the plain name where these bytes took it but the ledger knows the instance by others."""
+    if path != conflict_path:
+        with suppress(FileNotFoundError):  # another sender of the same bytes did it
+            path.rename(conflict_path)
+            sync_folder(path.parent)
+
+
+def _exhausted(failure: OSError) -> StorageExhausted:
+    """Return an error of the disk as the refusal that the sender is given."""
+    full = failure.errno in {errno.ENOSPC, errno.EDQUOT}
+    why = "The disk is full" if full else f"The disk does not take it ({failure.strerror or failure})"
+    _log.error("disk-refused", reason=why)
+    return StorageExhausted(f"{why}: send it again later.")
