@@ -93,3 +93,21 @@ def next_state(state: StudyState, event: StudyEvent) -> StudyState:
         return TRANSITIONS[state, event]
     except KeyError:
         raise ImpossibleTransition(f"A study that is {state} cannot be moved by {event}.") from None
+
+
+def transition_table() -> str:
+    """Return TRANSITIONS as a page of Markdown: docs/study-states.md."""
+    states = list(StudyState)
+    lines = [
+        "# The states of a study",
+        "",
+        "Rendered from `mammography.study.TRANSITIONS` by `transition_table()`; a test keeps the two equal.",
+        "What stands in no cell cannot happen. A study moves by a guarded step of the ledger and in no other way.",
+        "",
+        f"| event | {' | '.join(states)} |",
+        f"|---|{'---|' * len(states)}",
+    ]
+    for event in StudyEvent:
+        cells = (TRANSITIONS.get((state, event)) for state in states)
+        lines.append(f"| {event} | {' | '.join(cell or '' for cell in cells)} |")
+    return "\n".join(lines) + "\n"
