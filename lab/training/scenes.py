@@ -1,0 +1,70 @@
+"""The scenes that lessons are made from: windows of synthetic breasts, each from a seed of its own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from lab.phantom.scene import make_scene
+from lab.phantom.truth import Scene
+from lab.training.lesson import lesson_of, write_lesson
+from mammography.finding import Morphology
+from mammography.reader.plan import NETWORK_FILE, ReaderPlan
+from mammography.view import SCREENING_SET
+
+FIRST_SEED = 1_000_000_000
+"""Training and validation take seeds from here on; whatever lies below was never learned from."""
+SEEDS_PER_RUN = 10_000_000
+VALIDATION_SEEDS = 5_000_000
+"""Within a run's seeds, the first that choose thresholds and fit the classification."""
+WINDOW_ROWS, WINDOW_COLUMNS = 1152, 896
+SPACINGS_MM = (0.07, 0.085, 0.1)
+_SPACING_SHARES = (0.7, 0.15, 0.15)
+_VIEWS = sorted(SCREENING_SET, key=str)
+
+
+def first_plan() -> ReaderPlan:
+    """Return the plan that a run begins with; thresholds are chosen when it ends."""
+    return ReaderPlan(
+        version="0",
+        trained_on="Nothing yet",
+        files={NETWORK_FILE: ""},
+        morphologies=tuple(morphology for morphology in Morphology if morphology is not Morphology.SUTURE),
+        point_score=0.2,
+        operating_points={"standard": 0.5},
+        suspicious_score=0.5,
+    )
+
+
+def training_scene(number: int, *, seed: int) -> Scene:
+    """Return the training scene of a number: a window of a breast, at one of the detectors' pitches."""
+    scene_seed = FIRST_SEED + seed * SEEDS_PER_RUN + number
+    rng = np.random.default_rng(scene_seed)
+    return make_scene(
+        scene_seed,
+        view=_VIEWS[int(rng.integers(len(_VIEWS)))],
+        rows=WINDOW_ROWS,
+        columns=WINDOW_COLUMNS,
+        spacing_mm=float(rng.choice(SPACINGS_MM, p=_SPACING_SHARES)),
+        window=True,
+    )
+
+
+def validation_scene(number: int, *, seed: int, whole: bool) -> Scene:
+    """Return the validation scene of a number, a whole image or a window, that no training scene equals."""
+    scene_seed = FIRST_SEED + seed * SEEDS_PER_RUN + VALIDATION_SEEDS + number
+    view = _VIEWS[number % len(_VIEWS)]
+    if whole:
+        return make_scene(scene_seed, view=view)
+    return make_scene(scene_seed, view=view, rows=WINDOW_ROWS, columns=WINDOW_COLUMNS, window=True)
+
+
+def write_lessons(folder: Path, *, scenes: int, seed: int) -> Iterator[Path]:
+    """Write the lessons of a run into a folder, those that are not there yet; yields each file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = first_plan()
+    for number in range(scenes):
+        path = folder / f"lesson-{seed:03d}-{number:06d}.npz"
+        if not path.exists():
+            write_lesson(lesson_of(training_scene(number, seed=seed), plan), path)
+        yield path

@@ -1,0 +1,125 @@
+"""From a prepared image to points: the network's maps, and the peaks of the centre map inside the breast."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from mammography.reader.network import (
+    CELL,
+    COARSE_CELL,
+    SMALLEST_DIAMETER_MM,
+    STRIDE,
+    Maps,
+    Network,
+)
+from mammography.reader.preprocessing import Prepared
+
+STRIP = 2048
+"""Rows of a prepared image that go through the network at once: what bounds the memory."""
+HALO = 192
+"""Rows beside a strip that its answers depend on (half the receptive field), a multiple of STRIDE."""
+_LARGEST_DIAMETER_MM = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Points:
+    """The peaks of one image, best first; arrays of one length.
+
+    `rows`, `columns`: centres in reader pixels (outer corner 0.0). `scores`: 0 to 1. `diameters_mm` at the
+    detector plane. `macro`: probability that a large calcification lies there. `morphology`: [points,
+    morphologies], probabilities.
+    """
+
+    rows: NDArray[np.float64]
+    columns: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    diameters_mm: NDArray[np.float64]
+    macro: NDArray[np.float64]
+    morphology: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def chosen(self, which: NDArray[np.generic]) -> "Points":
+        """Return some of the points, by index or by mask."""
+        return Points(
+            rows=self.rows[which],
+            columns=self.columns[which],
+            scores=self.scores[which],
+            diameters_mm=self.diameters_mm[which],
+            macro=self.macro[which],
+            morphology=self.morphology[which],
+        )
+
+
+def maps_of(network: Network, image: Tensor) -> Maps:
+    """Return the network's maps of a prepared image [1, 2, height, width].
+
+    A tall image goes through in strips whose halos hold all that an answer depends on.
+    """
+    height = image.shape[-2]
+    with torch.inference_mode():
+        if height <= STRIP + HALO:
+            return network(_fast(image))
+        parts = []
+        for top in range(0, height, STRIP):
+            bottom = min(top + STRIP, height)
+            first, last = max(top - HALO, 0), min(bottom + HALO, height)
+            strip = network(_fast(image[..., first:last, :]))
+            parts.append(_rows(strip, top - first, bottom - first))
+        return Maps(*(torch.cat(maps, dim=-2) for maps in zip(*parts, strict=True)))
+
+
+def points_of(maps: Maps, prepared: Prepared, *, lowest_score: float) -> Points:
+    """Return the peaks inside the breast whose score is at least `lowest_score`, best first."""
+    probability = torch.sigmoid(maps.center.float())
+    peak = (probability == functional.max_pool2d(probability, 3, 1, 1)) & (probability >= lowest_score)
+    inside = torch.from_numpy(prepared.breast[CELL // 2 :: CELL, CELL // 2 :: CELL])
+    rows, columns = torch.nonzero(peak[0, 0] & inside, as_tuple=True)
+    scores = probability[0, 0, rows, columns].double()
+    order = torch.argsort(scores, descending=True, stable=True)
+    rows, columns, scores = rows[order], columns[order], scores[order]
+    down, across = _centroid(probability[0, 0], rows, columns)
+    coarse = (rows * CELL // COARSE_CELL, columns * CELL // COARSE_CELL)
+    size = maps.size[0, 0, rows, columns].double()
+    morphology = torch.softmax(maps.morphology[0, :, coarse[0], coarse[1]].double(), dim=0)
+    return Points(
+        rows=((down + 0.5) * CELL).numpy(),
+        columns=((across + 0.5) * CELL).numpy(),
+        scores=np.round(scores.numpy(), 4),
+        diameters_mm=np.minimum(SMALLEST_DIAMETER_MM * 2.0 ** size.numpy(), _LARGEST_DIAMETER_MM),
+        macro=torch.sigmoid(maps.macro[0, 0, coarse[0], coarse[1]].double()).numpy(),
+        morphology=morphology.T.numpy(),
+    )
+
+
+def _centroid(probability: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the peaks' places to a fraction of a cell: the mean of the 3 by 3 cells, by probability."""
+    padded = functional.pad(probability[None, None], (1, 1, 1, 1))[0, 0].double()
+    steps = [(down, across) for down in (-1, 0, 1) for across in (-1, 0, 1)]
+    near = torch.stack([padded[rows + 1 + down, columns + 1 + across] for down, across in steps])
+    total = near.sum(0)
+    shift_down = sum(near[i] * step[0] for i, step in enumerate(steps)) / total
+    shift_across = sum(near[i] * step[1] for i, step in enumerate(steps)) / total
+    return rows + shift_down, columns + shift_across
+
+
+def _fast(image: Tensor) -> Tensor:
+    """Return the image in the memory layout in which convolutions are fastest."""
+    return image.contiguous(memory_format=torch.channels_last)
+
+
+def _rows(maps: Maps, top: int, bottom: int) -> Maps:
+    """Return some rows, given in reader pixels, of every map."""
+    assert top % STRIDE == 0, "strips begin on the coarsest cells"  # noqa: S101
+    cells = Maps(center=CELL, size=CELL, macro=COARSE_CELL, morphology=COARSE_CELL)  # type: ignore[arg-type]
+    return Maps(
+        *(
+            map_[..., top // cell : bottom // cell, :]  # type: ignore[operator]
+            for map_, cell in zip(maps, cells, strict=True)
+        )
+    )

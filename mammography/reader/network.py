@@ -1,0 +1,109 @@
+"""The network: plain 3 by 3 convolutions from a stride-2 stem down to 1/16 and back, with four small heads.
+
+Calcifications are a few pixels wide, so everything that finds them happens at half resolution (0.14 mm cells);
+the coarser levels add the context of the tissue around. Written for a processor without low-precision units:
+0.37 million parameters, 18 GFLOP per million pixels.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from typing_extensions import override
+
+STRIDE = 16
+"""Heights and widths that the network takes are multiples of this."""
+CELL = 2
+"""Reader pixels per cell of the centre and size maps."""
+COARSE_CELL = 4
+"""Reader pixels per cell of the macro and morphology maps."""
+SMALLEST_DIAMETER_MM = 0.2
+"""The size map holds the base-2 logarithm of a diameter in units of this."""
+
+
+class Maps(NamedTuple):
+    """What the network says, as raw values; each is [images, channels, height, width]."""
+
+    center: Tensor
+    """Logit that a calcification's centre lies in this cell; 1 channel, cells of CELL pixels."""
+    size: Tensor
+    """log2(diameter / SMALLEST_DIAMETER_MM) of the calcification centred here; 1 channel, cells of CELL."""
+    macro: Tensor
+    """Logit that a large benign calcification covers this cell; 1 channel, cells of COARSE_CELL."""
+    morphology: Tensor
+    """Logits of the plan's morphologies for a calcification centred here; cells of COARSE_CELL."""
+
+
+class Convolution(nn.Sequential):
+    """Convolution, batch normalisation and rectifier."""
+
+    def __init__(self, incoming: int, outgoing: int, size: int = 3, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(incoming, outgoing, size, stride, size // 2, bias=False),
+            nn.BatchNorm2d(outgoing),
+            nn.ReLU(inplace=True),
+        )
+
+
+class Residual(nn.Module):
+    """Two convolutions beside an identity."""
+
+    def __init__(self, width: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.first = Convolution(width, width)
+        self.second = nn.Sequential(
+            nn.Conv2d(width, width, 3, 1, dilation, dilation=dilation, bias=False), nn.BatchNorm2d(width)
+        )
+
+    @override
+    def forward(self, features: Tensor) -> Tensor:
+        return functional.relu(features + self.second(self.first(features)), inplace=True)
+
+
+class Network(nn.Module):
+    """Two channels of a prepared mammogram in, four maps out."""
+
+    def __init__(self, widths: Sequence[int], morphologies: int) -> None:
+        super().__init__()
+        half, quarter, eighth, sixteenth = widths
+        self.stem = Convolution(2, half, 5, 2)
+        self.level_half = Residual(half)
+        self.level_quarter = nn.Sequential(
+            Convolution(half, quarter, 3, 2), Residual(quarter), Residual(quarter)
+        )
+        self.level_eighth = nn.Sequential(
+            Convolution(quarter, eighth, 3, 2), Residual(eighth), Residual(eighth)
+        )
+        self.level_sixteenth = nn.Sequential(
+            Convolution(eighth, sixteenth, 3, 2), Residual(sixteenth), Residual(sixteenth, dilation=2)
+        )
+        self.to_eighth = Convolution(sixteenth, eighth, 1)
+        self.to_quarter = Convolution(eighth, quarter, 1)
+        self.to_half = Convolution(quarter, half, 1)
+        self.merged_eighth = Residual(eighth)
+        self.merged_quarter = Residual(quarter)
+        self.merged_half = Residual(half)
+        self.fine_head = nn.Conv2d(half, 2, 3, 1, 1)
+        self.coarse_head = nn.Conv2d(quarter, 1 + morphologies, 3, 1, 1)
+        with torch.no_grad():  # rare things start rare, so that the first steps are not spent on that
+            self.fine_head.bias.copy_(torch.tensor([-4.5, 0.0]))  # type: ignore[union-attr]
+            self.coarse_head.bias[0] = -4.0  # type: ignore[index]
+
+    @override
+    def forward(self, image: Tensor) -> Maps:
+        half = self.level_half(self.stem(image))
+        quarter = self.level_quarter(half)
+        eighth = self.level_eighth(quarter)
+        sixteenth = self.level_sixteenth(eighth)
+        eighth = self.merged_eighth(eighth + _doubled(self.to_eighth(sixteenth)))
+        quarter = self.merged_quarter(quarter + _doubled(self.to_quarter(eighth)))
+        half = self.merged_half(half + _doubled(self.to_half(quarter)))
+        fine, coarse = self.fine_head(half), self.coarse_head(quarter)
+        return Maps(center=fine[:, :1], size=fine[:, 1:], macro=coarse[:, :1], morphology=coarse[:, 1:])
+
+
+def _doubled(features: Tensor) -> Tensor:
+    """Return the map at twice the resolution, each cell repeated."""
+    return functional.interpolate(features, scale_factor=2, mode="nearest")

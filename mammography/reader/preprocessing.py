@@ -1,0 +1,198 @@
+"""From stored pixels to what the network sees: the breast alone, chest wall left, grey values made comparable.
+
+Vendors' grey scales differ by a factor of six and their noise by more, so the network never sees grey values
+as they are: one channel holds them between two in-breast quantiles, the other a high-pass divided by the noise
+around it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+
+from mammography.coordinates import Grid
+from mammography.mammogram import FOR_PROCESSING, Mammogram, UnreadableMammogram
+from mammography.reader.network import STRIDE
+from mammography.reader.plan import ReaderPlan
+
+MASK_STEP = 8
+"""Stored pixels per element of a breast mask, in rows and in columns."""
+SKIN_MM = 1.0
+SMALLEST_BREAST_MM2 = 400.0
+_LOW_PASS, _NOISE = 8, 32
+"""Windows of the high-pass and of the noise around, in reader pixels: 0.6 and 2.2 mm at 0.07 mm."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prepared:
+    """What the network sees, and where it lies on the image.
+
+    `image`: [1, 2, height, width], float32, sides multiples of STRIDE, chest wall on the left; channel 0 is the
+    value between in-breast quantiles (-1 to 1), channel 1 the noise-equalised high-pass. `breast`: [height,
+    width], true inside the skin. `grid` leads from reader pixels to stored ones; `spacing_mm` is that of the
+    reader pixels.
+    """
+
+    image: Tensor
+    breast: NDArray[np.bool_]
+    grid: Grid
+    spacing_mm: float
+
+
+def density_values(mammogram: Mammogram) -> NDArray[np.float32]:
+    """Return values that grow with what X-rays met on their way: [rows, columns], float32.
+
+    For Presentation values do so once MONOCHROME1 is turned. For Processing values are the detector's signal:
+    their logarithm is taken, and its sense is Pixel Intensity Relationship Sign (PS3.3 C.8.11.3.1.2).
+    """
+    values = mammogram.pixels.astype(np.float32)
+    if mammogram.sop_class_uid != FOR_PROCESSING:
+        return -values if mammogram.inverted else values
+    if str(mammogram.header.get("PixelIntensityRelationship") or "LIN") == "LIN":
+        values = np.log(np.maximum(values, 1.0)).astype(np.float32)
+    sign = int(mammogram.header.get("PixelIntensityRelationshipSign") or (-1 if mammogram.inverted else 1))
+    return -values if sign > 0 else values
+
+
+def prepare(
+    values: NDArray[np.floating[Any]],
+    *,
+    spacing_mm: float,
+    plan: ReaderPlan,
+    mask: NDArray[np.bool_] | None = None,
+) -> Prepared:
+    """Return what the network sees of an image whose values grow with density, [rows, columns].
+
+    The breast is cut out, turned so that the chest wall is left, and resampled only where its pitch is far
+    from the plan's. `mask` is the breast where that is known, as `breast_mask` returns it.
+
+    Raises:
+        UnreadableMammogram: if no breast is found.
+    """
+    breast = breast_mask(values, spacing_mm) if mask is None else mask
+    mirrored = bool(breast[:, : breast.shape[1] // 2].sum() < breast[:, (breast.shape[1] + 1) // 2 :].sum())
+    if mirrored:
+        values = values[:, ::-1]
+        breast = breast_mask(values, spacing_mm) if mask is None else mask[:, ::-1]
+    top, bottom, left, right = _box(breast, values.shape)
+    scale = 1.0 if plan.finest_mm <= spacing_mm <= plan.coarsest_mm else spacing_mm / plan.spacing_mm
+    grid = Grid(
+        column_offset=float(values.shape[1] - right if mirrored else left),
+        row_offset=float(top),
+        columns=right - left,
+        mirrored=mirrored,
+        scale=scale,
+    )
+    rows, columns = (slice(a // MASK_STEP, -(-b // MASK_STEP)) for a, b in ((top, bottom), (left, right)))
+    picture = torch.from_numpy(np.ascontiguousarray(values[top:bottom, left:right], dtype=np.float32))
+    picture = _scaled(picture[None, None], scale)
+    within = ndimage.binary_erosion(breast, iterations=_skin_steps(spacing_mm), border_value=1)[rows, columns]
+    inside = torch.from_numpy(np.ascontiguousarray(within))
+    inside = functional.interpolate(inside[None, None].float(), size=picture.shape[-2:], mode="nearest") > 0
+    picture, inside = _padded(picture), _padded(inside.float()) > 0
+    return Prepared(
+        image=_channels(picture, inside, plan),
+        breast=inside[0, 0].numpy(),
+        grid=grid,
+        spacing_mm=spacing_mm / scale,
+    )
+
+
+def breast_mask(values: NDArray[np.floating[Any]], spacing_mm: float) -> NDArray[np.bool_]:
+    """Return where the breast is: [rows / MASK_STEP, columns / MASK_STEP], rounded up, skin included.
+
+    Air is told from breast by Otsu's threshold on the logarithm of the value above the darkest; the largest
+    piece is the breast, its holes filled.
+
+    Raises:
+        UnreadableMammogram: if nothing the size of a breast is left.
+    """
+    rows, columns = values.shape
+    small = np.pad(values, ((0, -rows % MASK_STEP), (0, -columns % MASK_STEP)), mode="edge")
+    small = small.reshape(small.shape[0] // MASK_STEP, MASK_STEP, -1, MASK_STEP).mean((1, 3))
+    low, high = np.quantile(small, (0.001, 0.999))
+    level = np.log1p(np.clip((small - low) / max(float(high - low), 1e-6), 0.0, 1.0) * 100.0)
+    mask = ndimage.binary_opening(level > _otsu(level), iterations=2)
+    pieces, count = ndimage.label(mask)
+    if count:
+        mask = ndimage.binary_fill_holes(pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:])))
+    if mask.sum() * (MASK_STEP * spacing_mm) ** 2 < SMALLEST_BREAST_MM2:
+        raise UnreadableMammogram("No breast was found on the image.")
+    return np.asarray(mask, dtype=np.bool_)
+
+
+def _otsu(level: NDArray[np.floating[Any]]) -> float:
+    """Return the threshold between the two classes of values that differ most (Otsu 1979)."""
+    counts, edges = np.histogram(level, bins=128)
+    middles = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts).astype(np.float64)
+    weighted = np.cumsum(counts * middles)
+    above = below[-1] - below
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (weighted / below - (weighted[-1] - weighted) / above) ** 2
+    return float(edges[1 + int(np.nanargmax(between))])
+
+
+def _box(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """Return (top, bottom, left, right) of the breast on the image, in stored pixels."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return (
+        int(rows[0]) * MASK_STEP,
+        min(int(rows[-1] + 1) * MASK_STEP, shape[0]),
+        int(columns[0]) * MASK_STEP,
+        min(int(columns[-1] + 1) * MASK_STEP, shape[1]),
+    )
+
+
+def _skin_steps(spacing_mm: float) -> int:
+    """Return how many mask elements the skin is thick."""
+    return max(1, round(SKIN_MM / (spacing_mm * MASK_STEP)))
+
+
+def _scaled(picture: Tensor, scale: float) -> Tensor:
+    """Resample to `scale` times as many pixels; the outer corner stays where it is."""
+    if scale == 1.0:
+        return picture
+    return functional.interpolate(
+        picture, scale_factor=scale, mode="bilinear", antialias=True, recompute_scale_factor=False
+    )
+
+
+def _padded(picture: Tensor) -> Tensor:
+    """Repeat the last row and column until both sides are multiples of the windows."""
+    height, width = picture.shape[-2:]
+    multiple = max(STRIDE, _NOISE)
+    return functional.pad(picture, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+
+
+def _channels(picture: Tensor, inside: Tensor, plan: ReaderPlan) -> Tensor:
+    """Return the two channels of a picture: [1, 2, height, width]."""
+    weight = inside.float()
+    sample = picture[..., ::4, ::4][inside[..., ::4, ::4]].numpy()
+    low, high = (float(value) for value in np.quantile(sample, plan.value_quantiles))
+    value = (picture - low) / max(high - low, 1e-6)
+    high_pass = (value - _local_mean(value, weight, _LOW_PASS)) * weight
+    magnitude = high_pass.abs()
+    deviation = float(magnitude[..., ::4, ::4].sum() / weight[..., ::4, ::4].sum().clamp(min=1.0))
+    around = _local_mean(magnitude.clamp(max=plan.noise_ceiling * deviation), weight, _NOISE)
+    floor = max(plan.noise_floor * deviation, 1e-4)
+    equalised = (high_pass / (plan.noise_gain * around + floor)).clamp(*plan.high_pass_range)
+    return torch.cat([value.clamp(-0.2, 1.3) * 2 - 1, equalised / 3], 1)
+
+
+def _local_mean(picture: Tensor, weight: Tensor, window: int) -> Tensor:
+    """Return the mean of the inside around every pixel, over some two windows, at the picture's size."""
+    total = functional.avg_pool2d(picture * weight, window)
+    share = functional.avg_pool2d(weight, window)
+    for _ in range(2):
+        total, share = (
+            functional.avg_pool2d(functional.pad(map_, (1, 1, 1, 1), mode="replicate"), 3, 1)
+            for map_ in (total, share)
+        )
+    mean = total / share.clamp(min=1e-3)
+    return functional.interpolate(mean, size=picture.shape[-2:], mode="bilinear", align_corners=False)
