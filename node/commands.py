@@ -64,7 +64,10 @@ def check(config: Config = None) -> None:
 
 
 def show_settings(config: Config = None) -> None:
-    """Print the settings that are in force, defaults included, as JSON; passwords are left out."""
+    """Print the settings that are in force, defaults included, as JSON; passwords are left out.
+
+    Example: mammocalc config show --config mammocalc.toml
+    """
     shown = settings_of(config).model_dump(mode="json")
     scheme, _, rest = shown["ledger"]["url"].rpartition("@")
     if scheme:
