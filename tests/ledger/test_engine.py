@@ -1,0 +1,87 @@
+"""What the ledger promises of its database."""
+
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from mammography.ledger.engine import Ledger, UnsupportedLedger
+from mammography.ledger.schema import upgrade
+from mammography.ledger.studies import instances_of, studies
+from tests.ledger.given import STUDY, received
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    url = f"sqlite:///{tmp_path}/a folder/that is new/ledger.db"
+    upgrade(url)
+    return url
+
+
+@pytest.mark.parametrize("url", ["mysql://x/y", "postgresql://x/y", "sqlite://", "sqlite:///:memory:"])
+def test_a_database_that_cannot_hold_a_ledger_is_refused(url: str) -> None:
+    with pytest.raises(UnsupportedLedger, match=r"The ledger (lives in|needs a file)"):
+        Ledger(url)
+
+
+def test_sqlite_syncs_every_commit_and_keeps_its_foreign_keys(sqlite_url: str) -> None:
+    ledger = Ledger(sqlite_url)
+    with ledger.begin() as session:
+        asked = ["journal_mode", "synchronous", "foreign_keys", "busy_timeout"]
+        answers = {name: session.execute(text(f"PRAGMA {name}")).scalar_one() for name in asked}
+    ledger.close()
+    assert answers == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 60_000}
+
+
+def test_who_reads_waits_for_no_writer(ledger: Ledger) -> None:
+    with ledger.begin() as session:
+        received(session)
+    with ledger.begin() as writing:
+        received(writing, "1.9")
+        started = time.monotonic()
+        with ledger.read() as reading:
+            assert [row.study_instance_uid for row in studies(reading)] == [STUDY]
+        assert time.monotonic() - started < 1
+
+
+def test_writers_that_read_first_queue_and_none_fails(ledger: Ledger) -> None:
+    with ledger.begin() as session:
+        received(session)
+    start = threading.Barrier(8)
+
+    def read_then_write(number: int) -> None:
+        start.wait()
+        for turn in range(5):
+            with ledger.begin() as session:
+                studies(session)
+                received(session, f"1.{number + 1}.{turn + 1}", images=1)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(read_then_write, range(8)))
+    with ledger.read() as session:
+        assert len(studies(session)) == 41
+
+
+def test_a_commit_survives_the_death_of_its_process(ledger: Ledger) -> None:
+    url = ledger.url.render_as_string(hide_password=False)
+    code = f"""
+import os, signal
+from mammography.ledger.engine import Ledger
+from tests.ledger.given import received
+with Ledger({url!r}).begin() as session:
+    received(session)
+ledger = Ledger({url!r})
+with ledger.begin() as session:
+    received(session, "1.9")
+    session.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2])
+    with ledger.begin() as session:
+        assert [row.study_instance_uid for row in studies(session)] == [STUDY]
+        assert len(instances_of(session, STUDY)) == 4
