@@ -1,1 +1,1 @@
-"""TODO."""
+"""Synthetic mammograms whose calcifications are known exactly: training, tests and the demo use the same ones."""

@@ -1,0 +1,296 @@
+"""A synthetic mammogram with known calcifications: anatomy, lesions, detector and presentation in one go."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from lab.phantom.anatomy import Anatomy, BreastPlan, Window, draw_anatomy, plan_breast
+from lab.phantom.calcification import Shape
+from lab.phantom.detector import Exposure, attenuation, d_prime, expose, plan_detector
+from lab.phantom.distractors import draw_dead_pixels, draw_dust, draw_letters, draw_traps
+from lab.phantom.fields import Mask, generator
+from lab.phantom.lesions import LesionPlan, SpeckPlan, random_lesions
+from lab.phantom.placement import (
+    DrawnSpeck,
+    Site,
+    add_to,
+    choose_site,
+    large_structures,
+    place_lesion,
+    vessel_of,
+)
+from lab.phantom.presentation import VENDORS, Presentation, Vendor, present
+from lab.phantom.tissue import Tissue, draw_tissue, draw_tube
+from lab.phantom.truth import (
+    EASY_D_PRIME,
+    EASY_EXTENT_MM,
+    EASY_SPECKS,
+    SUSPICIOUS,
+    Distractor,
+    Scene,
+    TruthGroup,
+    TruthSpeck,
+)
+from mammography.coordinates import ImagePoint
+from mammography.finding import Morphology
+from mammography.view import Laterality, View
+
+MULTIPLE = 32
+"""Fields are computed on sides that are multiples of this; the rest is cut off."""
+DETECTOR_MM = (233.0, 179.0)
+"""Height and width of the detector of which a window shows a part."""
+VISIBLE_RAW = 16383
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Drawn:
+    """What a scene is put together from, chest wall on the left, sides still multiples of MULTIPLE."""
+
+    anatomy: Anatomy
+    lesions: tuple[LesionPlan, ...]
+    specks: list[DrawnSpeck]
+    exposure: Exposure
+    presentation: Presentation
+    vendor: Vendor
+    found: list[tuple[str, float, float]]
+
+
+def make_scene(
+    seed: int,
+    *,
+    view: View,
+    rows: int = 3328,
+    columns: int = 2560,
+    spacing_mm: float = 0.07,
+    lesions: Sequence[LesionPlan] | None = None,
+    vendor: Vendor | None = None,
+    breast: BreastPlan | None = None,
+    density: int | None = None,
+    singles: float = 2.0,
+    window: bool = False,
+) -> Scene:
+    """Return a synthetic mammogram and its truth; the same arguments always give the same scene.
+
+    The matrix shows the whole detector, so a small one holds a small breast; with `window` it shows a part of a
+    full-sized detector instead (23 x 18 cm), cut at a random place of the breast: the crops that training wants.
+    `lesions`: None draws a mix of all morphologies, an empty sequence none. `singles`: calcifications of
+    their own, on average. About half a second of processor time per million pixels.
+    """
+    rng = generator(seed, "scene", str(view))
+    plan = breast if breast is not None else plan_breast(rng, density=density)
+    habit = vendor if vendor is not None else VENDORS[int(rng.choice(len(VENDORS), p=[0.4, 0.25, 0.2, 0.15]))]
+    planned = random_lesions(rng) if lesions is None else tuple(lesions)
+    sides = (-(-rows // MULTIPLE) * MULTIPLE, -(-columns // MULTIPLE) * MULTIPLE)
+    shown = _window(sides, spacing_mm, plan, rng) if window else _whole(sides, spacing_mm)
+    drawn = _draw(shown, view, plan, planned, habit, singles, whole=not window, rng=rng)
+    return _finished(drawn, seed=seed, view=view, rows=rows, columns=columns)
+
+
+def _whole(sides: tuple[int, int], spacing_mm: float) -> Window:
+    """Return a window that shows the whole of a detector of that matrix."""
+    return Window(
+        rows=sides[0],
+        columns=sides[1],
+        spacing_mm=spacing_mm,
+        top_mm=0.0,
+        left_mm=0.0,
+        detector_height_mm=sides[0] * spacing_mm,
+        detector_width_mm=sides[1] * spacing_mm,
+    )
+
+
+def _window(sides: tuple[int, int], spacing_mm: float, plan: BreastPlan, rng: Generator) -> Window:
+    """Return a window somewhere on the breast of a full-sized detector."""
+    height, width = (side * spacing_mm for side in sides)
+    full_height, full_width = max(DETECTOR_MM[0], height), max(DETECTOR_MM[1], width)
+    reach = plan.protrusion * full_width
+    across = rng.uniform(0, max(reach * 1.05 - width, 0) + 1e-6)
+    middle = 0.52 + rng.uniform(-0.75, 0.75) * plan.height * (1 - 0.5 * across / reach)
+    top = np.clip(middle * full_height - height / 2, 0, full_height - height)
+    return Window(
+        rows=sides[0],
+        columns=sides[1],
+        spacing_mm=spacing_mm,
+        top_mm=float(top),
+        left_mm=float(min(across, full_width - width)),
+        detector_height_mm=full_height,
+        detector_width_mm=full_width,
+    )
+
+
+def _draw(
+    shown: Window,
+    view: View,
+    plan: BreastPlan,
+    lesions: tuple[LesionPlan, ...],
+    vendor: Vendor,
+    singles: float,
+    *,
+    whole: bool,
+    rng: Generator,
+) -> _Drawn:
+    """Return a view of a breast with its chest wall on the left."""
+    anatomy = draw_anatomy(plan, view.position, shown, rng)
+    tissue = draw_tissue(anatomy, rng)
+    specks = _place_all(anatomy, tissue, lesions, view, singles, whole=whole, rng=rng)
+    calcium = np.zeros((shown.rows, shown.columns), np.float32)
+    for speck in specks:
+        add_to(calcium, speck.thickness, speck.top, speck.left)
+    traps = draw_traps(anatomy, tissue.gland, rng)
+    exposure = expose(
+        attenuation(anatomy, tissue, traps.line),
+        anatomy.inside.astype(np.float32),
+        calcium,
+        traps.metal,
+        plan_detector(rng),
+        rng,
+    )
+    found = traps.found + draw_dead_pixels(exposure.signal, rng)
+    presentation = present(exposure, anatomy, vendor, rng)
+    found += draw_dust(presentation.values, presentation.window_width, rng)
+    mirrored = view.laterality is Laterality.RIGHT
+    text = f"{view.laterality}{view.position}"
+    if whole and set(text) <= set("RLCMO"):
+        coarse = anatomy.inside.astype(np.float32)
+        found += draw_letters(presentation.values, coarse, text, 4000, rng, mirrored=mirrored)
+    return _Drawn(
+        anatomy=anatomy,
+        lesions=lesions,
+        specks=specks,
+        exposure=exposure,
+        presentation=presentation,
+        vendor=vendor,
+        found=found,
+    )
+
+
+def _place_all(
+    anatomy: Anatomy,
+    tissue: Tissue,
+    lesions: tuple[LesionPlan, ...],
+    view: View,
+    singles: float,
+    *,
+    whole: bool,
+    rng: Generator,
+) -> list[DrawnSpeck]:
+    """Return every speck of every lesion, and singles; vessels that carry calcium are drawn into the tissue."""
+    specks: list[DrawnSpeck] = []
+    sites: tuple[Site, ...] = ()
+    for number, lesion in enumerate(lesions):
+        site = choose_site(
+            anatomy, tissue.gland, rng, depth_mm=lesion.depth_mm, near_skin=lesion.near_skin, taken=sites
+        )
+        sites += (site,)
+        if lesion.vessel_mm:
+            draw_tube(tissue.tubes, vessel_of(lesion, site, view.position, rng), anatomy, 0.9)
+        specks += place_lesion(anatomy, lesion, site, number, view.position, whole=whole)
+    for _ in range(int(rng.poisson(singles))):
+        shape = Shape(diameter_mm=rng.uniform(0.2, 0.6), elongation=rng.uniform(1, 1.2), roughness=0.05)
+        single = LesionPlan(
+            morphology=Morphology.PUNCTATE,
+            distribution=None,
+            specks=(SpeckPlan(back_mm=0, across_cc_mm=0, across_mlo_mm=0, shape=shape),),
+            depth_mm=None,
+            seed=int(rng.integers(2**31)),
+        )
+        site = choose_site(anatomy, tissue.gland, rng, margin_mm=5, taken=sites)
+        specks += place_lesion(anatomy, single, site, -1, view.position, whole=whole)
+    return specks
+
+
+def _finished(drawn: _Drawn, *, seed: int, view: View, rows: int, columns: int) -> Scene:
+    """Return the scene: cut to the asked sides, quantised, mirrored for a right breast, truth put together."""
+    mirrored = view.laterality is Laterality.RIGHT
+    anatomy = drawn.anatomy
+    spacing = anatomy.window.spacing_mm
+
+    def point(row: float, column: float) -> ImagePoint:
+        return ImagePoint(columns - column if mirrored else column, row)
+
+    def stored(values: NDArray[np.float32], highest: int) -> NDArray[np.uint16]:
+        cut = np.clip(np.rint(values[:rows, :columns]), 0, highest).astype(np.uint16)
+        return np.ascontiguousarray(cut[:, ::-1]) if mirrored else cut
+
+    def reduced(mask: Mask) -> Mask:
+        """Masks of 4 x 4 blocks are counted from the stored matrix's corner, also when it is mirrored."""
+        fine = np.repeat(np.repeat(mask, 4, axis=0), 4, axis=1)[:rows, :columns]
+        fine = fine[:, ::-1] if mirrored else fine
+        padded = np.pad(fine, ((0, -rows % 4), (0, -columns % 4)))
+        blocks = padded.reshape(padded.shape[0] // 4, 4, padded.shape[1] // 4, 4)
+        return np.asarray(blocks.any(axis=(1, 3)))
+
+    seen = [speck for speck in drawn.specks if 0 <= speck.row < rows and 0 <= speck.column < columns]
+    truth = [(speck, d_prime(speck, drawn.exposure)) for speck in seen]
+    macro = large_structures((anatomy.window.rows, anatomy.window.columns), seen, drawn.lesions)
+    full = float(np.quantile(drawn.exposure.clean[::16, ::16], 0.98))
+    nipple = point(
+        (anatomy.nipple_down_mm - anatomy.window.top_mm) / spacing,
+        (anatomy.nipple_across_mm - anatomy.window.left_mm) / spacing,
+    )
+    return Scene(
+        seed=seed,
+        pixels=stored(drawn.presentation.values, 4095),
+        raw=stored(drawn.exposure.signal * np.float32(0.8 * VISIBLE_RAW / full), VISIBLE_RAW),
+        view=view,
+        spacing_mm=spacing,
+        specks=tuple(
+            TruthSpeck(
+                center=point(speck.row, speck.column),
+                diameter_mm=speck.diameter_mm,
+                d_prime=visibility,
+                group=speck.group,
+            )
+            for speck, visibility in truth
+        ),
+        groups=tuple(_groups(drawn, truth)),
+        macro=reduced(macro),
+        breast=reduced(anatomy.inside),
+        distractors=tuple(
+            Distractor(kind=kind, center=point(row, column))
+            for kind, row, column in drawn.found
+            if 0 <= row < rows and 0 <= column < columns
+        ),
+        density=anatomy.plan.density,
+        nipple=nipple,
+        vendor=drawn.vendor.name,
+        thickness_mm=float(anatomy.thickness.max()),
+        window_center=drawn.presentation.window_center,
+        window_width=drawn.presentation.window_width,
+    )
+
+
+def _groups(drawn: _Drawn, truth: list[tuple[DrawnSpeck, float]]) -> list[TruthGroup]:
+    """Return the groups that have a speck on the image, each with whether it is easy."""
+    spacing = drawn.anatomy.window.spacing_mm
+    depth = drawn.anatomy.depth
+    groups = []
+    for number, lesion in enumerate(drawn.lesions):
+        own = [(speck, visibility) for speck, visibility in truth if speck.group == number]
+        if not own:
+            continue
+        places = np.array([(speck.row, speck.column) for speck, _ in own]) * spacing
+        others = [(speck.row, speck.column) for speck, _ in truth if speck.group not in (number, -1)]
+        clear = [visibility for _, visibility in own if visibility >= EASY_D_PRIME]
+        extent = float(np.hypot(*np.ptp(places, axis=0)))
+        well_inside = all(
+            depth[
+                min(int(speck.row) // 4, depth.shape[0] - 1), min(int(speck.column) // 4, depth.shape[1] - 1)
+            ]
+            > 3
+            for speck, _ in own
+        )
+        apart = all(float(np.hypot(*(places - np.array(other) * spacing).T).min()) > 10 for other in others)
+        groups.append(
+            TruthGroup(
+                number=number,
+                morphology=lesion.morphology,
+                distribution=lesion.distribution,
+                suspicious=lesion.morphology in SUSPICIOUS,
+                easy=len(clear) >= EASY_SPECKS and extent <= EASY_EXTENT_MM and well_inside and apart,
+            )
+        )
+    return groups

@@ -1,0 +1,103 @@
+"""What is known of a synthetic mammogram: every speck, every group, every trap."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mammography.coordinates import ImagePoint
+from mammography.finding import Distribution, Morphology
+from mammography.view import View
+
+SUSPICIOUS = frozenset(
+    {
+        Morphology.AMORPHOUS,
+        Morphology.COARSE_HETEROGENEOUS,
+        Morphology.FINE_PLEOMORPHIC,
+        Morphology.FINE_LINEAR,
+    }
+)
+"""The morphologies that BI-RADS calls suspicious; all others are typically or probably benign."""
+
+LARGE = frozenset(
+    {
+        Morphology.VASCULAR,
+        Morphology.COARSE,
+        Morphology.ROD_LIKE,
+        Morphology.RIM,
+        Morphology.DYSTROPHIC,
+        Morphology.SUTURE,
+        Morphology.SKIN,
+    }
+)
+"""Morphologies that are drawn into `Scene.macro`: large structures rather than small specks."""
+
+EASY_D_PRIME = 15.0
+EASY_SPECKS = 5
+EASY_EXTENT_MM = 20.0
+MACRO_STEP = 4
+"""Stored pixels per element of `Scene.macro` and `Scene.breast`, in rows and in columns."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TruthSpeck:
+    """One calcification: its centre of mass, its size, how visible it is, and the group it belongs to.
+
+    `diameter_mm` is that of the disc of equal area, at the detector. `d_prime` is the matched filter's
+    signal to noise ratio on the noise-free contrast, before anatomy hides it. `group` is -1 for a single.
+    """
+
+    center: ImagePoint
+    diameter_mm: float
+    d_prime: float
+    group: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TruthGroup:
+    """One lesion of one image.
+
+    `easy`: at least five specks of d' >= 15, all well inside the breast, within 20 mm, no other group near.
+    """
+
+    number: int
+    morphology: Morphology
+    distribution: Distribution | None
+    suspicious: bool
+    easy: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distractor:
+    """Something bright that is no calcification, such as a clip, dust, or a fold of skin."""
+
+    kind: str
+    center: ImagePoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """One synthetic mammogram For Presentation and the whole truth about it, in the stored matrix's coordinates.
+
+    `pixels`: [rows, columns], 12 bit, as stored before any MONOCHROME1 turn or compression; the chest wall is
+    the left edge of a left breast and the right edge of a right one. `raw`: the detector's linear signal
+    (For Processing), same shape, 14 bit. `macro`, `breast`: [rows / 4, columns / 4], rounded up.
+    `nipple` may lie outside the matrix where the scene is a window of a larger breast.
+    """
+
+    seed: int
+    pixels: NDArray[np.uint16]
+    raw: NDArray[np.uint16]
+    view: View
+    spacing_mm: float
+    specks: tuple[TruthSpeck, ...]
+    groups: tuple[TruthGroup, ...]
+    macro: NDArray[np.bool_]
+    breast: NDArray[np.bool_]
+    distractors: tuple[Distractor, ...]
+    density: int
+    nipple: ImagePoint
+    vendor: str
+    thickness_mm: float
+    window_center: float
+    window_width: float
