@@ -147,7 +147,7 @@ def _answer_problems(app: FastAPI, pages: Pages) -> None:
 
     def misasked(request: Request, problem: Exception) -> Response:
         errors = problem.errors() if isinstance(problem, RequestValidationError) else []
-        named = ", ".join(f"{each['loc'][-1]} cannot be {each['input']!r}" for each in errors)
+        named = ", ".join(f"{each['loc'][1]} cannot be {each['input']!r}" for each in errors)
         return answer(request, 422, f"The address asks for something that there is not: {named}.")
 
     def away(request: Request, problem: Exception) -> Response:

@@ -141,8 +141,8 @@ def view_name(laterality: str, view_position: str, view_modifiers: str = "") -> 
 
 
 def _counts(session: Session) -> dict[StudyState, int]:
-    counted = select(StudyRow.state, func.count()).group_by(StudyRow.state)
-    found = dict(session.execute(counted).tuples().all())
+    counted = select(StudyRow.state, func.count().label("studies")).group_by(StudyRow.state)
+    found: dict[StudyState, int] = {row.state: row.studies for row in session.execute(counted)}
     return {state: found.get(state, 0) for state in StudyState}
 
 

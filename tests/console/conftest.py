@@ -31,6 +31,7 @@ from mammography.ledger.deliveries import (
     WrittenResult,
     add_results,
     commitment_reported,
+    deliveries_of,
     due,
     mark_failed,
     mark_sent,
@@ -164,8 +165,6 @@ class Node:
     def commit(self, study: str, at: datetime):
         transaction = uid(study, "transaction")
         with self.ledger.begin() as session:
-            from mammography.ledger.deliveries import deliveries_of
-
             owed = [each for each in deliveries_of(session, study) if each.destination == "pacs"]
             request_commitment(
                 session,
@@ -376,12 +375,28 @@ def console_of(node: Node) -> FastAPI:
     )
 
 
+class Asked:
+    """Notes what was asked for, and lets it pass."""
+
+    def __init__(self, app, paths: list[str]) -> None:
+        self.app = app
+        self.paths = paths
+
+    async def __call__(self, scope, receive, send) -> None:
+        query = scope.get("query_string", b"").decode()
+        self.paths.append(scope["path"] + (f"?{query}" if query else ""))
+        await self.app(scope, receive, send)
+
+
 class Served:
     """A console behind a real socket of this machine's loopback."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
-        self.server: uvicorn.Server = make_server(console_of(node), "127.0.0.1", 0)
+        self.asked: list[str] = []
+        app = console_of(node)
+        app.add_middleware(Asked, paths=self.asked)
+        self.server: uvicorn.Server = make_server(app, "127.0.0.1", 0)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
         until = time.monotonic() + 10
@@ -399,6 +414,12 @@ class Served:
         self.client.close()
         self.server.should_exit = True
         self.thread.join(10)
+
+
+@pytest.fixture(scope="session")
+def uid_of():
+    """The Study Instance UID of the study that `fill` or `arrive` made under a name."""
+    return uid
 
 
 @pytest.fixture(scope="session")
@@ -421,3 +442,9 @@ def chromium() -> str:
     if found is None:
         pytest.skip("Debian's chromium is not installed.")
     return found
+
+
+@pytest.fixture(scope="session")
+def said_of():
+    """An assessment of a full setting, with two findings on the right breast."""
+    return lambda name, at: assessment(name, TWO_SIDES, {}, at)
