@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.transport import AssociationSocket
 from typing_extensions import override
 
 CONNECT_TIMEOUT = timedelta(seconds=5)
@@ -94,6 +95,37 @@ def propose(*sop_class_uids: str) -> list[PresentationContext]:
     return [build_context(uid, list(TRANSFER_SYNTAXES)) for uid in dict.fromkeys(sop_class_uids)]
 
 
+class _Caller(AE):
+    """An application entity that sets up the connection of its one association before it is made."""
+
+    timeout = timedelta(seconds=30)
+    connection: socket.socket | None = None
+    connected = False
+
+    @override
+    def _create_socket(self, assoc: Association, *arguments: Any, **named: Any) -> AssociationSocket:
+        """Return an association's socket as pynetdicom makes it, with our options."""
+        created = super()._create_socket(assoc, *arguments, **named)
+        self.connection = connection = cast(socket.socket, created.socket)
+        # Nagle's algorithm would hold back the end of each object until the peer's delayed acknowledgement: 40 ms
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # a peer that vanished or reads no more must not hold a write for the kernel's quarter of an hour
+        patience = int(self.timeout.total_seconds() * 1000)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience)
+        assoc.dimse = _ResponsesForTheSender(assoc)
+        assoc.bind(evt.EVT_CONN_OPEN, self._note_connection)
+        return created
+
+    def _note_connection(self, _: evt.Event) -> None:
+        self.connected = True
+
+    def end(self, conversation: Association) -> None:
+        """Close the connection; pynetdicom leaves it open where the other side was first, or never there."""
+        conversation.dul.join(1.0)
+        if self.connection is not None:
+            self.connection.close()
+
+
 @contextmanager
 def association(
     contexts: Sequence[PresentationContext],
@@ -111,45 +143,30 @@ def association(
         NoAssociation: if there is nobody, or they reject or do not answer us.
         NothingAccepted: if they accept none of the presentation contexts.
     """
-    seconds = timeout.total_seconds()
-    entity = AE(ae_title=calling_ae_title)
+    entity = _Caller(ae_title=calling_ae_title)
+    entity.timeout = timeout
     entity.connection_timeout = CONNECT_TIMEOUT.total_seconds()
-    entity.acse_timeout = entity.dimse_timeout = seconds
-    entity.network_timeout = None  # the three above bound every wait of ours; nothing else may end it between
-    connected: list[object] = []
-    opening = (evt.EVT_CONN_OPEN, lambda event: connected.append(_prepare(event, seconds)))
+    entity.acse_timeout = entity.dimse_timeout = timeout.total_seconds()
+    entity.network_timeout = None  # every wait of ours is bounded; between them an association may rest
     asked_at = time.monotonic()
     try:
         conversation = entity.associate(
-            host, port, contexts=list(contexts), ae_title=called_ae_title, evt_handlers=[opening, *handlers]
+            host, port, contexts=list(contexts), ae_title=called_ae_title, evt_handlers=list(handlers)
         )
     except OSError as fault:
         raise NoAssociation(f"the host {host} is not known: {fault.strerror or fault}") from fault
-    if not conversation.is_established:
-        peer = f"{called_ae_title} at {host}:{port}"
-        if not connected:
-            raise NoAssociation(f"{peer} cannot be reached: nobody answers there")
-        _explain(conversation, peer, waited=time.monotonic() - asked_at, seconds=seconds)
     try:
+        if not conversation.is_established:
+            peer = f"{called_ae_title} at {host}:{port}"
+            if not entity.connected:
+                raise NoAssociation(f"{peer} cannot be reached: nobody answers there")
+            _explain(conversation, peer, waited=time.monotonic() - asked_at, seconds=timeout.total_seconds())
         yield conversation
+        conversation.release()
     finally:
         if conversation.is_established:
-            conversation.release()
-
-
-def _prepare(event: evt.Event, seconds: float) -> Association:
-    """Set up a connection that was just made, before anything is sent over it."""
-    conversation = event.assoc
-    conversation.dimse = _ResponsesForTheSender(conversation)
-    transport = conversation.dul.socket
-    connection = transport.socket if transport is not None else None
-    if connection is None:
-        return conversation
-    # Nagle's algorithm would hold back the end of each object until the peer's delayed acknowledgement: 40 ms
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # a peer that vanished or reads no more must not hold a write for the kernel's quarter of an hour
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
-    return conversation
+            conversation.abort()
+        entity.end(conversation)
 
 
 def _explain(conversation: Association, peer: str, *, waited: float, seconds: float) -> NoReturn:

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -12,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+
+from tests.servers import free_port
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "orthanc-test" / "orthanc.json"
 """The configuration that every Orthanc of ours starts from."""
@@ -27,14 +28,6 @@ class OrthancFailed(Exception):
 def orthanc_program() -> str | None:
     """Return where Orthanc is installed (Debian's package `orthanc` has it in /usr/sbin), or None."""
     return shutil.which("Orthanc", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-
-
-def free_port() -> int:
-    """Return a TCP port that nobody listens on at the moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @dataclass(kw_only=True)
