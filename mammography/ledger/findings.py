@@ -1,5 +1,8 @@
 """Assessments in the ledger: what a reading said, kept exactly."""
 
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +22,17 @@ from mammography.finding import (
 )
 from mammography.ledger.tables import ReadingRow
 from mammography.view import Laterality, View, ViewModifier, ViewPosition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssessmentSummary:
+    """How much an assessment says, for lists of many studies."""
+
+    trained_on: str
+    calls: Mapping[FindingAssessment, int]
+    """Findings per call; a call that was not made counts 0."""
+    not_read: int
+    """Images that were not read."""
 
 
 def store_assessment(
@@ -63,6 +77,17 @@ def assessment_from_json(stored: dict[str, Any]) -> Assessment:
         reader=ReaderIdentity(**stored["reader"]),
         read_at=datetime.fromisoformat(stored["read_at"]),
         images=tuple(_image_from_json(image) for image in stored["images"]),
+    )
+
+
+def summary_from_json(stored: dict[str, Any]) -> AssessmentSummary:
+    """Return how much the assessment that `assessment_to_json` wrote says, without building its points."""
+    images = stored["images"]
+    calls = Counter(finding["assessment"] for image in images for finding in image["findings"])
+    return AssessmentSummary(
+        trained_on=stored["reader"]["trained_on"],
+        calls={call: calls[call.value] for call in FindingAssessment},
+        not_read=sum(image["status"] == ReadStatus.NOT_READ for image in images),
     )
 
 

@@ -13,7 +13,8 @@ from mammography import __version__
 from mammography.ledger.engine import Ledger
 from mammography.study import StudyState
 from node.console.facts import RefusalList, StudyFacts, StudyList
-from node.console.lookup import refusal_list, study_facts, study_list
+from node.console.lookup import refusal_list, study_list
+from node.console.one_study import study_facts
 
 MOST_PAGES = 100_000
 """Beyond it nobody turns pages; a larger number is a mistake."""

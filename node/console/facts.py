@@ -23,6 +23,8 @@ class FindingCounts(Fact):
     benign: int
     not_read: int
     """Images that were not read."""
+    trained_on: str
+    """What the reader's weights were trained on."""
 
 
 class ViewCount(Fact):

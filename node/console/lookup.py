@@ -1,61 +1,34 @@
-"""Where the console's facts come from: bounded questions to the ledger, and never a change to it."""
+"""Where the console's lists come from: bounded questions to the ledger, and never a change to it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from mammography.finding import Assessment, Finding, FindingAssessment, ImageReading, ReadStatus
-from mammography.ledger.findings import assessment_from_json
+from mammography.finding import FindingAssessment
+from mammography.ledger.findings import summary_from_json
 from mammography.ledger.tables import (
-    DeliveryRow,
-    HistoryRow,
     InstanceRow,
     ReadingRow,
     RefusalRow,
-    ResultRow,
     StudyRow,
 )
 from mammography.study import StudyState
-from mammography.uid import lawful
 from node.console.facts import (
-    DeliveryFacts,
     FindingCounts,
-    FindingFacts,
-    HistoryFacts,
-    ImageFacts,
-    InstanceFacts,
-    ObjectFacts,
-    ReaderFacts,
     RefusalFacts,
     RefusalList,
-    Step,
-    StudyFacts,
     StudyLine,
     StudyList,
     ViewCount,
 )
-from node.console.wording import uid_name
 
 PAGE = 100
 """Rows on one page of a list."""
-MOST_ROWS = 500
-"""Most rows of one kind that are shown of one study."""
 HANGING = ("R CC", "L CC", "R MLO", "L MLO")
 """The screening set in the order in which it hangs: the right breast at the left side."""
-WAY = (
-    StudyState.RECEIVING,
-    StudyState.QUEUED,
-    StudyState.READING,
-    StudyState.READ,
-    StudyState.REPORTED,
-    StudyState.DELIVERED,
-    StudyState.COMMITTED,
-)
-"""The states of a study that goes well, in order."""
 
 
 def study_list(
@@ -67,7 +40,7 @@ def study_list(
         wanted = wanted.where(StudyRow.state.in_(states))
     rows = list(session.scalars(wanted.limit(PAGE + 1).offset((page - 1) * PAGE)))
     shown = rows[:PAGE]
-    assessments = _newest_assessments(session, [row.study_instance_uid for row in shown])
+    lines = study_lines(session, shown)
     return StudyList(
         node=node,
         at=now,
@@ -75,33 +48,8 @@ def study_list(
         states=list(states),
         page=page,
         more=len(rows) > PAGE,
-        studies=_lines(session, shown, assessments),
-        trained_on=sorted({said.reader.trained_on for _, said in assessments.values()}),
-    )
-
-
-def study_facts(session: Session, study_instance_uid: str, *, data_dir: Path) -> StudyFacts | None:
-    """Return everything about one study, or None where the ledger does not know it."""
-    row = session.get(StudyRow, study_instance_uid)
-    if row is None:
-        return None
-    assessments = _newest_assessments(session, [study_instance_uid])
-    revision, assessment = assessments.get(study_instance_uid, (row.revision, None))
-    instances = _instances(session, study_instance_uid)
-    history = _history(session, study_instance_uid)
-    readings = {said.sop_instance_uid: said for said in assessment.images} if assessment else {}
-    way = _way(row, history)
-    return StudyFacts(
-        study=_lines(session, [row], assessments)[0],
-        study_date=row.study_date,
-        way=way,
-        turnaround_seconds=_turnaround(row, way),
-        reader=_reader(assessment, revision) if assessment else None,
-        images=_images(instances, readings, data_dir=data_dir, revision=revision),
-        instances=[_instance(each, readings.get(each.sop_instance_uid)) for each in instances[:MOST_ROWS]],
-        objects=_objects(session, study_instance_uid),
-        history=[HistoryFacts.model_validate(each, from_attributes=True) for each in history[-MOST_ROWS:]],
-        cut=len(instances) > MOST_ROWS or len(history) > MOST_ROWS,
+        studies=lines,
+        trained_on=sorted({line.findings.trained_on for line in lines if line.findings}),
     )
 
 
@@ -115,21 +63,6 @@ def refusal_list(session: Session, *, page: int, now: datetime) -> RefusalList:
         more=len(rows) > PAGE,
         refusals=[RefusalFacts.model_validate(row, from_attributes=True) for row in rows[:PAGE]],
     )
-
-
-def picture_file(
-    data_dir: Path, study_instance_uid: str, revision: int, sop_instance_uid: str
-) -> Path | None:
-    """Return the picture of one image that `node.reporting` drew, or None where there is none.
-
-    Names that are no lawful UIDs, and files that lie outside the data folder, are none.
-    """
-    if not (lawful(study_instance_uid) and lawful(sop_instance_uid)):
-        return None
-    studies = (data_dir / "studies").resolve()
-    file = studies / study_instance_uid / "results" / f"r{revision}" / f"{sop_instance_uid}.png"
-    resolved = file.resolve()
-    return resolved if resolved.is_relative_to(studies) and resolved.is_file() else None
 
 
 def view_name(laterality: str, view_position: str, view_modifiers: str = "") -> str:
@@ -146,22 +79,8 @@ def _counts(session: Session) -> dict[StudyState, int]:
     return {state: found.get(state, 0) for state in StudyState}
 
 
-def _instances(session: Session, study_instance_uid: str) -> list[InstanceRow]:
-    """Return a study's instances, one more than are shown, first received first."""
-    wanted = select(InstanceRow).where(InstanceRow.study_instance_uid == study_instance_uid)
-    ordered = wanted.order_by(InstanceRow.received_at, InstanceRow.sop_instance_uid)
-    return list(session.scalars(ordered.limit(MOST_ROWS + 1)))
-
-
-def _history(session: Session, study_instance_uid: str) -> list[HistoryRow]:
-    """Return a study's newest changes, one more than are shown, oldest of them first."""
-    wanted = select(HistoryRow).where(HistoryRow.study_instance_uid == study_instance_uid)
-    rows = session.scalars(wanted.order_by(HistoryRow.number.desc()).limit(MOST_ROWS + 1))
-    return list(rows)[::-1]
-
-
-def _newest_assessments(session: Session, uids: Sequence[str]) -> dict[str, tuple[int, Assessment]]:
-    """Return the newest reading of each study that has one, with its revision."""
+def newest_readings(session: Session, uids: Sequence[str]) -> dict[str, ReadingRow]:
+    """Return the newest reading of each study that has one."""
     newest = (
         select(ReadingRow.study_instance_uid, func.max(ReadingRow.revision).label("revision"))
         .where(ReadingRow.study_instance_uid.in_(uids))
@@ -175,18 +94,17 @@ def _newest_assessments(session: Session, uids: Sequence[str]) -> dict[str, tupl
             & (ReadingRow.revision == newest.c.revision),
         )
     )
-    return {row.study_instance_uid: (row.revision, assessment_from_json(row.assessment)) for row in rows}
+    return {row.study_instance_uid: row for row in rows}
 
 
-def _lines(
-    session: Session, rows: Sequence[StudyRow], assessments: Mapping[str, tuple[int, Assessment]]
-) -> list[StudyLine]:
-    """Return list lines for studies, with what has arrived of each."""
-    arrived = _arrived(session, [row.study_instance_uid for row in rows])
+def study_lines(session: Session, rows: Sequence[StudyRow]) -> list[StudyLine]:
+    """Return list lines for studies, with what has arrived of each and how much its newest reading says."""
+    uids = [row.study_instance_uid for row in rows]
+    arrived, readings = _arrived(session, uids), newest_readings(session, uids)
     lines = []
     for row in rows:
         views, callers = arrived[row.study_instance_uid]
-        revision, assessment = assessments.get(row.study_instance_uid, (0, None))
+        reading = readings.get(row.study_instance_uid)
         lines.append(
             StudyLine(
                 study_instance_uid=row.study_instance_uid,
@@ -199,10 +117,10 @@ def _lines(
                 last_instance_at=row.last_instance_at,
                 instances=views.total(),
                 views=[
-                    ViewCount(view=view, images=views[view]) for view in sorted(views, key=_hanging) if view
+                    ViewCount(view=view, images=views[view]) for view in sorted(views, key=hanging) if view
                 ],
                 calling_ae_titles=sorted(callers),
-                findings=_finding_counts(assessment, revision) if assessment else None,
+                findings=_finding_counts(reading) if reading else None,
             )
         )
     return lines
@@ -228,148 +146,17 @@ def _arrived(session: Session, uids: Sequence[str]) -> dict[str, tuple[Counter[s
     return arrived
 
 
-def _hanging(view: str) -> tuple[int, str]:
+def hanging(view: str) -> tuple[int, str]:
     """Return a sort key: the screening set as it hangs, then everything else by name, no view last."""
     return (HANGING.index(view) if view in HANGING else len(HANGING) + (not view), view)
 
 
-def _finding_counts(assessment: Assessment, revision: int) -> FindingCounts:
-    calls = Counter(finding.assessment for image in assessment.images for finding in image.findings)
+def _finding_counts(reading: ReadingRow) -> FindingCounts:
+    summary = summary_from_json(reading.assessment)
     return FindingCounts(
-        revision=revision,
-        suspicious=calls[FindingAssessment.SUSPICIOUS],
-        benign=calls[FindingAssessment.BENIGN],
-        not_read=sum(image.status is ReadStatus.NOT_READ for image in assessment.images),
+        revision=reading.revision,
+        suspicious=summary.calls[FindingAssessment.SUSPICIOUS],
+        benign=summary.calls[FindingAssessment.BENIGN],
+        not_read=summary.not_read,
+        trained_on=summary.trained_on,
     )
-
-
-def _way(row: StudyRow, history: Iterable[HistoryRow]) -> list[Step]:
-    """Return the steps of this revision's way; a step back forgets the times of the steps after it."""
-    reached: dict[StudyState, datetime] = {}
-    for change in history:
-        if change.revision != row.revision or change.to_state not in WAY:
-            continue
-        place = WAY.index(change.to_state)
-        reached = {state: at for state, at in reached.items() if WAY.index(state) <= place}
-        if change.from_state != change.to_state or change.to_state not in reached:
-            reached[change.to_state] = change.at
-    steps = [Step(state=state, reached_at=reached.get(state), current=state is row.state) for state in WAY]
-    if row.state not in WAY:
-        passed = max((WAY.index(state) for state in reached), default=0)
-        steps.insert(passed + 1, Step(state=row.state, reached_at=row.state_since, current=True))
-    return steps
-
-
-def _turnaround(row: StudyRow, way: Iterable[Step]) -> float | None:
-    """Return the seconds from the last image to the written answer, where this revision has one."""
-    for step in way:
-        if step.state is StudyState.REPORTED and step.reached_at is not None:
-            return max(0.0, (step.reached_at - row.last_instance_at).total_seconds())
-    return None
-
-
-def _reader(assessment: Assessment, revision: int) -> ReaderFacts:
-    reader = assessment.reader
-    return ReaderFacts(
-        name=reader.name,
-        version=reader.version,
-        weights_sha256=reader.weights_sha256,
-        operating_point=reader.operating_point,
-        trained_on=reader.trained_on,
-        read_at=assessment.read_at,
-        revision=revision,
-    )
-
-
-def _images(
-    instances: Sequence[InstanceRow],
-    readings: Mapping[str, ImageReading],
-    *,
-    data_dir: Path,
-    revision: int,
-) -> list[ImageFacts]:
-    """Return every mammogram that has arrived or was read, in hanging order."""
-    arrived = {
-        each.sop_instance_uid: view_name(each.laterality, each.view_position, each.view_modifiers)
-        for each in instances
-        if each.modality == "MG" or each.sop_instance_uid in readings
-    }
-    study = instances[0].study_instance_uid if instances else ""
-    images = []
-    for uid in [*arrived, *(uid for uid in readings if uid not in arrived)]:
-        said = readings.get(uid)
-        view = str(said.view) if said and said.view else arrived.get(uid) or None
-        drawn = picture_file(data_dir, study, revision, uid)
-        images.append(
-            ImageFacts(
-                sop_instance_uid=uid,
-                view=view,
-                status=said.status if said else None,
-                reason=said.reason if said else None,
-                findings=_findings(said.findings) if said else [],
-                picture=f"/studies/{study}/pictures/r{revision}/{uid}.png" if drawn else None,
-            )
-        )
-    return sorted(images, key=lambda image: _hanging(image.view or ""))
-
-
-def _findings(findings: Iterable[Finding]) -> list[FindingFacts]:
-    """Return findings as they are numbered on the picture: in the reading's order, from 1."""
-    return [
-        FindingFacts(
-            number=number,
-            assessment=finding.assessment,
-            detection=finding.detection,
-            suspicion=finding.suspicion,
-            morphology=finding.morphology,
-            distribution=finding.distribution,
-            specks=len(finding.specks),
-            center_column=finding.center.column,
-            center_row=finding.center.row,
-        )
-        for number, finding in enumerate(findings, start=1)
-    ]
-
-
-def _instance(row: InstanceRow, said: ImageReading | None) -> InstanceFacts:
-    return InstanceFacts(
-        sop_instance_uid=row.sop_instance_uid,
-        view=view_name(row.laterality, row.view_position, row.view_modifiers),
-        sop_class=uid_name(row.sop_class_uid),
-        modality=row.modality,
-        presentation_intent=row.presentation_intent,
-        transfer_syntax=uid_name(row.transfer_syntax_uid),
-        bytes=row.bytes,
-        calling_ae_title=row.calling_ae_title,
-        received_at=row.received_at,
-        status=said.status if said else None,
-        reason=said.reason if said else None,
-    )
-
-
-def _objects(session: Session, study_instance_uid: str) -> list[ObjectFacts]:
-    """Return the study's objects, newest revision first, the report before the presentation states."""
-    results = session.scalars(
-        select(ResultRow)
-        .where(ResultRow.study_instance_uid == study_instance_uid)
-        .order_by(ResultRow.revision.desc(), ResultRow.kind, ResultRow.sop_instance_uid)
-        .limit(MOST_ROWS)
-    )
-    deliveries: dict[str, list[DeliveryFacts]] = defaultdict(list)
-    for row in session.scalars(
-        select(DeliveryRow)
-        .where(DeliveryRow.study_instance_uid == study_instance_uid)
-        .order_by(DeliveryRow.destination)
-        .limit(MOST_ROWS)
-    ):
-        deliveries[row.sop_instance_uid].append(DeliveryFacts.model_validate(row, from_attributes=True))
-    return [
-        ObjectFacts(
-            sop_instance_uid=result.sop_instance_uid,
-            kind=result.kind,
-            sop_class=uid_name(result.sop_class_uid),
-            revision=result.revision,
-            deliveries=deliveries[result.sop_instance_uid],
-        )
-        for result in results
-    ]

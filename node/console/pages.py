@@ -15,7 +15,8 @@ from mammography.study import StudyState
 from node.console import wording
 from node.console.api import UNKNOWN_STUDY, PageNumber, States
 from node.console.facts import ImageFacts, StudyList
-from node.console.lookup import HANGING, picture_file, refusal_list, study_facts, study_list
+from node.console.lookup import HANGING, refusal_list, study_list
+from node.console.one_study import picture_file, study_facts
 
 REFRESH = timedelta(seconds=5)
 """How often an open page asks again."""

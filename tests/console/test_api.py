@@ -15,7 +15,13 @@ def test_the_list_says_where_every_study_is(console, uid_of):
     assert (said["page"], said["more"], len(said["studies"])) == (1, False, 9)
     line = next(each for each in said["studies"] if each["study_instance_uid"] == uid_of("1007"))
     assert line["state"] == "committed"
-    assert line["findings"] == {"revision": 1, "suspicious": 2, "benign": 1, "not_read": 1}
+    assert line["findings"] == {
+        "revision": 1,
+        "suspicious": 2,
+        "benign": 1,
+        "not_read": 1,
+        "trained_on": "Synthetic images (phantom) alone",
+    }
     assert [each["view"] for each in line["views"]] == ["R CC", "L CC", "R MLO", "L MLO"]
     assert line["calling_ae_titles"] == ["MAMMO_1"]
 
