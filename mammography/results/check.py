@@ -63,7 +63,7 @@ def _agreement_faults(report: WrittenReport, states: Sequence[Dataset]) -> Itera
             if tracking_uid in drawn:
                 yield f"The tracking UID {tracking_uid} is drawn twice."
             drawn[tracking_uid] = (referenced_images(state)[0], layer, points_of(graphic.GraphicData))
-    tracked = [finding for finding in report.findings() if finding.tracking_uid is not None]
+    tracked = [finding for finding in report.findings if finding.tracking_uid is not None]
     if sorted(str(finding.tracking_uid) for finding in tracked) != sorted(drawn):
         yield "Report and presentation states do not mark the same lesions."
     for finding in tracked:

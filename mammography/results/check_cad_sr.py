@@ -9,6 +9,7 @@ from mammography.coordinates import inside
 from mammography.results import codes
 from mammography.results.cad_sr import outcome
 from mammography.results.image_library import side_of, spacing_of_entry
+from mammography.results.source import value_of
 from mammography.results.written_report import (
     Place,
     WrittenFinding,
@@ -35,7 +36,7 @@ def report_faults(report: WrittenReport, headers: Headers) -> Iterator[str]:
     yield from _reference_faults(report, library)
     yield from _library_faults(report, library, headers)
     yield from _evidence_faults(report, library)
-    findings = report.findings()
+    findings = report.findings
     for finding in findings:
         yield from _geometry_faults(finding, library, headers)
         yield from _statement_faults(report, finding)
@@ -71,8 +72,8 @@ def _library_faults(report: WrittenReport, library: Mapping[Place, str], headers
         vertical, horizontal = spacing or (None, None)
         side = side_of(header)
         for concept, expected in (
-            (codes.PIXEL_DATA_ROWS, header.get("Rows")),
-            (codes.PIXEL_DATA_COLUMNS, header.get("Columns")),
+            (codes.PIXEL_DATA_ROWS, value_of(header, "Rows")),
+            (codes.PIXEL_DATA_COLUMNS, value_of(header, "Columns")),
             (codes.VERTICAL_PIXEL_SPACING, vertical),
             (codes.HORIZONTAL_PIXEL_SPACING, horizontal),
             (codes.IMAGE_LATERALITY, None if side is None else float(codes.SIDES[side].value)),

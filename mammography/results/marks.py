@@ -74,12 +74,11 @@ def _answered(
 ) -> AnsweredImage:
     """Return one image with its marks; a tracking UID names study, image, revision and place of the finding."""
     name = f"image {place}" if reading.view is None else str(reading.view)
-    columns, rows = int(header.get("Columns", 0)), int(header.get("Rows", 0))
     marks: list[Mark] = []
     for number, finding in enumerate(reading.findings, start=1):
         if not finding.specks:
             raise InvalidResult([f"Finding {number} of {name} holds no calcification."])
-        outline = closed_outline(finding.outline, columns=columns, rows=rows)
+        outline = closed_outline(finding.outline, columns=int(header.Columns), rows=int(header.Rows))
         marks.append(
             Mark(
                 number=number,

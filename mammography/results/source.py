@@ -75,13 +75,24 @@ _BROKEN = (
 )
 _OFFSET = re.compile(r"[+-](\d{2})(\d{2})")
 _PLAIN = str.maketrans(
-    {"\u00d7": "x", "\u2013": "-", "\u2014": "-", "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'}
+    {
+        "\u00d7": "x",
+        "\u00df": "ss",
+        "\u2013": "-",
+        "\u2014": "-",
+        "\u2018": "'",
+        "\u2019": "'",
+        "\u201c": '"',
+        "\u201d": '"',
+    }
 )
 
 
 def plain(text: str) -> str:
     """Return our own text in ASCII, which every Specific Character Set holds."""
-    return unicodedata.normalize("NFKD", text.translate(_PLAIN)).encode("ascii", "replace").decode("ascii")
+    decomposed = unicodedata.normalize("NFKD", text.translate(_PLAIN))
+    letters = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+    return letters.encode("ascii", "replace").decode("ascii")
 
 
 def required(header: Dataset, keyword: str) -> str:

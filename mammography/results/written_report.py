@@ -36,11 +36,21 @@ class WrittenFinding:
 
 
 class WrittenReport:
-    """The content tree of a report, walked once."""
+    """The content tree of a report, walked once; `findings` are in document order, inner ones after their holder."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
         self.items: dict[Place, Dataset] = dict(_walk(dataset, (1,)))
+        self._below: dict[tuple[Place, str, str], list[tuple[Place, Dataset]]] = {}
+        for place, item in self.items.items():
+            for name in item.get("ConceptNameCodeSequence") or []:
+                key = (place[:-1], str(name.get("CodeValue")), str(name.get("CodingSchemeDesignator")))
+                self._below.setdefault(key, []).append((place, item))
+        self.findings: list[WrittenFinding] = [
+            self._finding(place, item)
+            for place, item in self.items.items()
+            if is_named(item, codes.SINGLE_IMAGE_FINDING)
+        ]
 
     def children(self, place: Place) -> list[tuple[Place, Dataset]]:
         """Return the items right below a place, by value and by reference."""
@@ -49,7 +59,7 @@ class WrittenReport:
 
     def named(self, concept: Code, below: Place = (1,)) -> list[tuple[Place, Dataset]]:
         """Return the items with a concept name right below a place."""
-        return [(place, item) for place, item in self.children(below) if is_named(item, concept)]
+        return self._below.get((below, concept.value, concept.scheme), [])
 
     def library(self) -> dict[Place, str]:
         """Return the SOP Instance UID of each image of the Image Library, by place."""
@@ -69,14 +79,6 @@ class WrittenReport:
             for detection, _ in self.named(codes.DETECTION_PERFORMED, place)
             for _, child in self.children(detection)
             if (target := target_of(child))
-        ]
-
-    def findings(self) -> list[WrittenFinding]:
-        """Return all single image findings, in document order; an inner one follows the one that holds it."""
-        return [
-            self._finding(place, item)
-            for place, item in self.items.items()
-            if is_named(item, codes.SINGLE_IMAGE_FINDING)
         ]
 
     def inner(self, finding: WrittenFinding) -> list[WrittenFinding]:
