@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pydicom.dataset import Dataset
+from typing_extensions import override
 
 
 class Laterality(StrEnum):
@@ -48,6 +49,7 @@ class View:
     position: ViewPosition
     modifiers: frozenset[ViewModifier] = frozenset()
 
+    @override
     def __str__(self) -> str:
         """Return the radiographer's name of it: "R CC"."""
         names = "".join(f" ({modifier})" for modifier in sorted(self.modifiers))

@@ -113,7 +113,7 @@ def history(study_instance_uid: StudyUid, as_json: AsJson = False, config: Confi
         _print_json(lines)
         return
     for line in lines:
-        typer.echo(f"{line['at'][:23]}Z  {line['state']:<10}  {line['reason']}")
+        typer.echo(f"{str(line['at'])[:23]}Z  {line['state']:<10}  {line['reason']}")
 
 
 def retry(study_instance_uid: StudyUid, config: Config = None) -> None:

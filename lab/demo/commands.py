@@ -5,20 +5,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
+from lab.demo.pacs import DemoPacs, PacsKind, PortTaken, start_pacs
 from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import history_of, study
 from mammography.ledger.tables import StudyRow
 from mammography.settings_file import LedgerSection, SettingsRefused, load_settings
 from mammography.study import StudyState
-
-if TYPE_CHECKING:
-    from lab.demo.pacs import DemoPacs
 
 ANSWERED = (StudyState.COMMITTED, StudyState.UNREADABLE, StudyState.FAILED)
 COMMITMENT_SECONDS = 15.0
@@ -62,6 +60,10 @@ def demo(
     seed: Annotated[
         int | None, typer.Option(help="Which synthetic study; a new one each time otherwise.")
     ] = None,
+    pacs_kind: Annotated[
+        PacsKind,
+        typer.Option("--pacs", help="What plays the PACS: Orthanc where it is installed, or a small AE."),
+    ] = PacsKind.AUTO,
     patience: Annotated[float, typer.Option(help="Give up after so many seconds.")] = 600.0,
 ) -> None:
     """Send a synthetic four-view study to the running node, wait, and show the answer.
@@ -78,7 +80,7 @@ def demo(
     folder = settings.node.data_dir / "demo"
     chosen = seed if seed is not None else _next_seed(folder)
     study_folder = _phantom(folder, chosen)
-    with _pacs(settings, folder) as pacs:
+    with _pacs(settings, folder, pacs_kind) as pacs:
         uid = _send(study_folder, settings.node)
         row = _wait(settings.ledger.url, uid, patience)
         where = pacs.keep(uid, folder / f"answer-{chosen}") if pacs else None
@@ -111,10 +113,8 @@ def _phantom(folder: Path, seed: int) -> Path:
 
 
 @contextmanager
-def _pacs(settings: DemoSettings, folder: Path) -> "Iterator[DemoPacs | None]":
+def _pacs(settings: DemoSettings, folder: Path, kind: PacsKind) -> Iterator[DemoPacs | None]:
     """Run the PACS that the node's first destination names, unless one runs there already."""
-    from lab.demo.pacs import PortTaken, start_pacs
-
     if not settings.destinations:
         typer.echo("The node has no destination; its answer stays in its data folder.")
         yield None
@@ -123,7 +123,12 @@ def _pacs(settings: DemoSettings, folder: Path) -> "Iterator[DemoPacs | None]":
     node = settings.node
     try:
         pacs = start_pacs(
-            folder / "pacs", ae_title=first.ae_title, port=first.port, node=node.ae_title, node_port=node.port
+            folder / "pacs",
+            kind,
+            ae_title=first.ae_title,
+            port=first.port,
+            node=node.ae_title,
+            node_port=node.port,
         )
     except PortTaken as taken:
         _stop(str(taken))

@@ -44,4 +44,6 @@ def send(files: Sequence[Path], *, ae_title: str, port: int) -> str:
 
 def _without_delay(event: evt.Event) -> None:
     """Turn Nagle's algorithm off."""
-    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection = event.assoc.dul.socket
+    if connection is not None and connection.socket is not None:
+        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -2,10 +2,19 @@
 
 import socket
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
 from lab.demo.orthanc import Orthanc, orthanc_program
+
+
+class PacsKind(StrEnum):
+    """What plays the PACS."""
+
+    AUTO = "auto"
+    ORTHANC = "orthanc"
+    RECEIVING_AE = "receiving-ae"
 
 
 class PortTaken(Exception):
@@ -26,7 +35,9 @@ class DemoPacs(Protocol):
         ...
 
 
-def start_pacs(folder: Path, *, ae_title: str, port: int, node: str, node_port: int) -> DemoPacs:
+def start_pacs(
+    folder: Path, kind: PacsKind, *, ae_title: str, port: int, node: str, node_port: int
+) -> DemoPacs:
     """Start a PACS on this machine that knows the node.
 
     Raises:
@@ -41,7 +52,7 @@ def start_pacs(folder: Path, *, ae_title: str, port: int, node: str, node_port: 
                 f"Port {port}, where the demonstration's PACS should listen, cannot be used "
                 f"({taken.strerror}): does another demonstration run?"
             ) from taken
-    if orthanc_program():
+    if kind is PacsKind.ORTHANC or (kind is PacsKind.AUTO and orthanc_program()):
         orthanc = Orthanc(folder=folder, dicom_port=port, ae_title=ae_title, modalities={node: node_port})
         return OrthancPacs(orthanc=orthanc.start())
     return ReceivingAe.start(folder, ae_title=ae_title, port=port)
