@@ -90,14 +90,21 @@ class RedisServer:
             self._process.wait(10)
             self._process = None
 
+    def flush(self) -> None:
+        """Make it forget everything."""
+        assert self._ask(b"FLUSHALL").startswith(b"+OK")
+
     def _answers(self) -> bool:
+        try:
+            return self._ask(b"PING").startswith(b"+PONG")
+        except OSError:
+            return False
+
+    def _ask(self, command: bytes) -> bytes:
         with closing(socket.socket(socket.AF_UNIX)) as client:
-            try:
-                client.connect(str(self.socket))
-                client.sendall(b"PING\r\n")
-                return client.recv(16).startswith(b"+PONG")
-            except OSError:
-                return False
+            client.connect(str(self.socket))
+            client.sendall(command + b"\r\n")
+            return client.recv(64)
 
 
 def _redis_command() -> str:

@@ -5,7 +5,6 @@ study claimed; so the bell may fail, but it may never hold anybody up.
 """
 
 import threading
-from datetime import timedelta
 
 import structlog
 from celery import Celery
@@ -20,9 +19,6 @@ QUEUE = "mammocalc.read"
 TASK = "mammocalc.read_study"
 """The name of the one task; its one argument is the Study Instance UID."""
 
-LONGEST_READING = timedelta(hours=1)
-"""Redis gives an unacknowledged bell to another worker after this long, so no reading may take longer."""
-
 _SHORT = 1.0
 """Seconds to wait for a connection to the broker."""
 
@@ -32,8 +28,10 @@ _log = structlog.get_logger()
 def make_app(queue_url: str) -> Celery:
     """Return the Celery application of both doors: redis://host:port/db or redis+socket:///path.
 
-    Bells are JSON, acknowledged late and one at a time, and put back when a worker dies. There are no results:
-    what came of a bell stands in the ledger.
+    Bells are JSON, taken one at a time and never acknowledged: the ledger's lease brings a dead worker's study
+    back, sooner than a broker would. (With Celery 5.7 an acknowledgement that failed, because Redis went away
+    during a reading, left the worker with a full prefetch window: it took no bell ever after.) There are no
+    results: what came of a bell stands in the ledger.
     """
     app = Celery("mammocalc", broker=queue_url, set_as_current=False)
     exchange = Exchange(QUEUE, type="direct")
@@ -43,24 +41,19 @@ def make_app(queue_url: str) -> Celery:
         result_serializer="json",
         task_ignore_result=True,
         task_default_queue=QUEUE,
-        task_queues=[Queue(QUEUE, exchange, routing_key=QUEUE)],
-        task_acks_late=True,
-        task_reject_on_worker_lost=True,
-        task_acks_on_failure_or_timeout=True,
+        task_queues=[Queue(QUEUE, exchange, routing_key=QUEUE, no_ack=True)],
+        task_acks_late=False,
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
+        worker_enable_remote_control=False,
         worker_send_task_events=False,
-        worker_cancel_long_running_tasks_on_connection_loss=False,
         enable_utc=True,
         broker_connection_retry=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_connection_timeout=_SHORT,
         broker_transport_options={
-            "visibility_timeout": LONGEST_READING.total_seconds(),
-            "unacked_restore_interval": 1,
-            "unacked_restore_throttle": 1,
             "socket_connect_timeout": _SHORT,
             "socket_keepalive": True,
         },

@@ -77,8 +77,7 @@ def test_the_bell_rings_on_after_redis_was_flushed_or_restarted_unnoticed(
     redis_server: RedisServer, doorbell: Doorbell
 ) -> None:
     assert doorbell.ring("1.2.1")
-    with closing(redis.Redis(unix_socket_path=str(redis_server.socket))) as client:
-        client.flushall()
+    redis_server.flush()
     assert doorbell.ring("1.2.2")
     assert waiting(redis_server) == ["1.2.2"]
     redis_server.kill()
