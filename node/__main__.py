@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 ROLES = ("receive", "dispatch", "deliver", "console")
+LAST_WORDS = timedelta(seconds=2.5)
+"""How long open associations may go on when the node stops; an abort makes the sender keep its images."""
 PAUSE_SECONDS = 0.25
 """How long a sweeping role sleeps when there was nothing to do."""
 
@@ -82,7 +84,7 @@ def _receive(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> N
     acceptor.start()
     log.info("listening", ae_title=settings.node.ae_title, host=settings.node.host, port=settings.node.port)
     stop.wait()
-    acceptor.stop()
+    acceptor.stop(LAST_WORDS)
 
 
 def _dispatch(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> None:
