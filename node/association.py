@@ -216,8 +216,8 @@ class Acceptor:
                 return _INVALID_ARGUMENT_VALUE, None
             try:
                 self._on_commitment(report)
-            except SQLAlchemyError:
-                _log.exception("ledger-away")
+            except SQLAlchemyError as failure:
+                _log.error("ledger-away", reason=type(failure).__name__)  # noqa: TRY400
                 return _PROCESSING_FAILURE, None
         return SUCCESS.code, None
 
@@ -229,8 +229,10 @@ class Acceptor:
         for study_instance_uid in sorted(mine - others):
             try:
                 self._on_study_touched(study_instance_uid)
-            except SQLAlchemyError:
-                _log.exception("ledger-away", study_instance_uid=study_instance_uid)
+            except SQLAlchemyError as failure:  # the sweep judges it later
+                _log.error(  # noqa: TRY400
+                    "ledger-away", study_instance_uid=study_instance_uid, reason=type(failure).__name__
+                )
 
     def _conversations(self) -> list[Association]:
         with self._lock:

@@ -114,7 +114,11 @@ def read_instance_header(
 def _parse(data_set: BinaryIO, transfer_syntax_uid: str, last: int) -> Dataset:
     """Return the elements that we ask for, up to the tag `last`."""
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-        data_set = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(data_set.read(), _LONGEST_INFLATED))
+        data_set = BytesIO(
+            zlib.decompressobj(-zlib.MAX_WBITS).decompress(
+                data_set.read(_LONGEST_INFLATED), _LONGEST_INFLATED
+            )
+        )
     return read_dataset(
         cast(BinaryIO, _Rationed(data_set, LONGEST_HEADER)),
         is_implicit_VR=transfer_syntax_uid == ImplicitVRLittleEndian,

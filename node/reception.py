@@ -17,7 +17,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import ArrivedInstance, Recorded, record_instance, record_refusal
@@ -278,7 +278,7 @@ class Reception:
             with self._ledger.begin() as session:
                 return record_instance(session, instance)
         except SQLAlchemyError as failure:
-            _log.exception("ledger-away")
+            _log.error("ledger-away", reason=_in_one_line(failure))  # noqa: TRY400  it is known where it came from
             raise StorageExhausted("The ledger cannot be written now.") from failure
 
     def _record_refusal(
@@ -295,8 +295,8 @@ class Reception:
                     sop_instance_uid=announced.sop_instance_uid,
                     reason=str(refusal),
                 )
-        except SQLAlchemyError:
-            _log.exception("ledger-away")
+        except SQLAlchemyError as failure:
+            _log.error("ledger-away", reason=_in_one_line(failure))  # noqa: TRY400
 
     def _make_durable(self, folder: Path) -> None:
         """Make a folder and its parents, and sync the names of all of them up to the data folder."""
@@ -375,6 +375,12 @@ def _set_beside(path: Path, conflict_path: Path) -> None:
         with suppress(FileNotFoundError):  # another sender of the same bytes did it
             path.rename(conflict_path)
             sync_folder(path.parent)
+
+
+def _in_one_line(failure: SQLAlchemyError) -> str:
+    """Return what the database said, without the statement and its parameters."""
+    said = failure.orig if isinstance(failure, DBAPIError) else failure
+    return f"{type(failure).__name__}: {' '.join(str(said).split())}"
 
 
 def _exhausted(failure: OSError) -> StorageExhausted:

@@ -1,0 +1,179 @@
+"""What we cannot keep is refused with a reason, recorded, and hurts nobody."""
+
+import resource
+import struct
+import zlib
+from collections.abc import Callable
+from io import BytesIO
+
+import pytest
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pynetdicom import build_context
+
+from mammography.ledger.engine import Ledger
+from node.dimse_status import (
+    ANSWERS,
+    InstanceMismatch,
+    InstanceRefused,
+    StorageExhausted,
+    answer_to,
+    error_comment,
+)
+from node.instance_header import read_instance_header
+from tests.reception.conftest import ListeningNode
+from tests.reception.mammograms import CT, FOR_PRESENTATION, encoded, mammogram, uid
+from tests.reception.senders import calling, send, send_bytes
+
+
+def element(group: int, number: int, vr: bytes, length: int) -> bytes:
+    return struct.pack("<HH2sHI", group, number, vr, 0, length)
+
+
+ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+
+GARBAGE = {
+    "nothing": b"",
+    "noise": bytes(range(256)) * 40,
+    "zeros": bytes(4096),
+    "text": b"GET / HTTP/1.1\r\nHost: pacs\r\n\r\n" * 30,
+    "no identity": encoded(mammogram("garbage"))[:40],
+    "nested without end": (element(0x0008, 0x1115, b"SQ", 0xFFFFFFFF) + ITEM) * 5000,
+    "nested in the view": element(0x0008, 0x0016, b"UI", 0)
+    + (element(0x0054, 0x0220, b"SQ", 0xFFFFFFFF) + ITEM) * 5000,
+    "a lying length": element(0x0008, 0x0018, b"UI", 0)[:6] + b"\xff\xff" + b"1.2.3",
+    "a million items": element(0x0008, 0x1115, b"SQ", 0xFFFFFFFF)
+    + struct.pack("<HHI", 0xFFFE, 0xE000, 0) * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+def test_garbage_is_refused_with_a_comment_and_recorded(node: ListeningNode, name: str):
+    with calling(node.port) as conversation:
+        response = send_bytes(
+            conversation, GARBAGE[name], sop_class_uid=FOR_PRESENTATION, sop_instance_uid=uid("garbage")
+        )
+        assert response.Status == 0xC000
+        assert response.ErrorComment.startswith("The ")
+        assert send(conversation, mammogram("after garbage")).Status == 0x0000
+    (refusal,) = node.refusals()
+    assert refusal.sop_instance_uid == uid("garbage")
+    assert refusal.calling_ae_title == "MODALITY1"
+    assert refusal.reason.startswith(response.ErrorComment[:50])
+    assert not node.instances("garbage")
+    assert not node.incoming()
+
+
+def test_a_deflated_bomb_is_not_inflated(node: ListeningNode):
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    bomb = b"".join(deflater.compress(bytes(1 << 20)) for _ in range(200)) + deflater.flush()
+    contexts = [build_context(FOR_PRESENTATION, DeflatedExplicitVRLittleEndian)]
+    with calling(node.port, contexts=contexts) as conversation:
+        response = send_bytes(
+            conversation, bomb, sop_class_uid=FOR_PRESENTATION, sop_instance_uid=uid("bomb")
+        )
+    assert response.Status == 0xC000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InstanceRefused):
+        read_instance_header(
+            BytesIO(bomb),
+            transfer_syntax_uid=DeflatedExplicitVRLittleEndian,
+            sop_class_uid=FOR_PRESENTATION,
+        )
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10, "200 MB were inflated"
+
+
+@pytest.mark.parametrize(
+    "uids",
+    [
+        {"sop_instance_uid": uid("another")},
+        {"sop_instance_uid": "1.2.3.4"},
+    ],
+)
+def test_a_data_set_that_is_not_the_announced_instance_is_refused(node: ListeningNode, uids: dict[str, str]):
+    with calling(node.port) as conversation:
+        response = send(conversation, mammogram("announced"), **uids)
+    assert response.Status == 0xA900
+    assert "SOP Instance UID" in response.ErrorComment
+    assert [refusal.sop_instance_uid for refusal in node.refusals()] == [uids["sop_instance_uid"]]
+
+
+def test_a_data_set_of_another_class_is_refused(node: ListeningNode):
+    with calling(node.port, sop_classes=[CT]) as conversation:
+        response = send(conversation, mammogram("classes"), sop_class_uid=CT)
+    assert response.Status == 0xA900
+
+
+@pytest.mark.parametrize("value", ["../../../etc/passwd", "1.2..3", "", "1.2.3/4", "1.2.840." + "9" * 60])
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID"])
+def test_a_uid_that_is_none_names_no_folder(node: ListeningNode, keyword: str, value: str):
+    image = mammogram("path")
+    image[keyword]._value = value
+    with calling(node.port) as conversation:
+        response = send(conversation, image)
+    assert response.Status == 0xC000
+    assert list((node.data_dir).rglob("*.dcm")) == []
+
+
+def test_an_unlawful_uid_of_the_command_is_refused(node: ListeningNode):
+    with calling(node.port) as conversation:
+        response = send(conversation, mammogram("command"), sop_instance_uid="1.2..3")
+    assert response.Status == 0xC000
+
+
+def test_a_full_disk_is_a_state_and_ends(make_node: Callable[..., ListeningNode]):
+    node = make_node(minimum_free_bytes=1 << 60)
+    with calling(node.port) as conversation:
+        response = send(conversation, mammogram("full"))
+    assert response.Status == 0xA700
+    assert "full" in response.ErrorComment
+    assert "full" in node.refusals()[0].reason
+    node.acceptor.stop()
+    node.listen()
+    with calling(node.port) as conversation:
+        assert send(conversation, mammogram("full")).Status == 0x0000
+
+
+def test_a_ledger_that_cannot_be_written_is_a_reason_to_send_again(node: ListeningNode, tmp_path):
+    lost = Ledger(f"sqlite:///{tmp_path}/without-tables.db")
+    node.acceptor._reception._ledger = lost
+    with calling(node.port) as conversation:
+        assert send(conversation, mammogram("away")).Status == 0xA700
+        node.acceptor._reception._ledger = node.ledger
+        assert send(conversation, mammogram("away")).Status == 0x0000
+    lost.close()
+    assert node.stored("away") == [f"{uid('away', 'R CC')}.dcm"]
+
+
+def test_every_refusal_has_an_answer_of_its_own():
+    assert {kind: status.code for kind, status in ANSWERS.items()} == {
+        InstanceRefused: 0xC000,
+        InstanceMismatch: 0xA900,
+        StorageExhausted: 0xA700,
+    }
+    assert answer_to(InstanceMismatch("x")).code == 0xA900
+
+
+def test_an_error_comment_is_a_lawful_long_string():
+    comment = error_comment(InstanceRefused("Das Gerät\\der Praxis\n" + "x" * 100))
+    assert len(comment) == 64
+    assert comment.isascii()
+    assert "\\" not in comment
+    assert "\n" not in comment
+
+
+def test_text_that_no_database_takes_is_left_out():
+    image = mammogram("text", AccessionNumber="A\x001\x1b[7")
+    header = read_instance_header(
+        BytesIO(encoded(image)), transfer_syntax_uid=ExplicitVRLittleEndian, sop_class_uid=FOR_PRESENTATION
+    )
+    assert header.accession_number == "A1[7"
+
+
+def test_a_private_element_of_many_megabytes_does_not_hide_the_view():
+    image = mammogram("private")
+    block = image.private_block(0x0029, "A VENDOR", create=True)
+    block.add_new(0x10, "OB", bytes(5 << 20))
+    header = read_instance_header(
+        BytesIO(encoded(image)), transfer_syntax_uid=ExplicitVRLittleEndian, sop_class_uid=FOR_PRESENTATION
+    )
+    assert (header.laterality, header.view_position) == ("R", "CC")

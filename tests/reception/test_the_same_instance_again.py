@@ -1,0 +1,137 @@
+"""The same bytes are one instance however often they come; other bytes are kept beside the first."""
+
+import hashlib
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from mammography.ledger.engine import Ledger
+from mammography.ledger.studies import history_of, instances_of
+from node.reception import Announcement, Reception, data_set_sha256
+from tests.reception.conftest import ListeningNode
+from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram, uid
+from tests.reception.senders import calling, send
+
+
+def test_the_same_bytes_again_change_nothing(node: ListeningNode):
+    image = mammogram("again")
+    with calling(node.port) as conversation:
+        assert send(conversation, image).Status == 0x0000
+        history = len(node.history("again"))
+        assert send(conversation, image).Status == 0x0000
+    assert len(node.instances("again")) == 1
+    assert len(node.history("again")) == history
+    assert node.stored("again") == [f"{image.SOPInstanceUID}.dcm"]
+
+
+def test_other_bytes_under_the_same_uid_are_kept_beside_the_first(node: ListeningNode):
+    first, second = mammogram("conflict"), mammogram("conflict", PatientID="other")
+    with calling(node.port) as conversation:
+        for image in (first, second, second, first):
+            assert send(conversation, image).Status == 0x0000
+    digest = hashlib.sha256(encoded(second)).hexdigest()
+    assert node.stored("conflict") == [
+        f"{first.SOPInstanceUID}.conflict-{digest[:8]}.dcm",
+        f"{first.SOPInstanceUID}.dcm",
+    ]
+    (row,) = node.instances("conflict")
+    assert (
+        row.sha256 == hashlib.sha256(encoded(first)).hexdigest() == data_set_sha256(node.data_dir / row.path)
+    )
+    assert any(
+        "SOP Instance UID" in line.reason and "first is kept" in line.reason
+        for line in node.history("conflict")
+    )
+
+
+def test_a_file_that_a_power_cut_left_without_a_row_is_no_obstacle(node: ListeningNode):
+    """Same bytes or others: the row names a file that holds what was acknowledged."""
+    reception = node.acceptor._reception
+    for study, orphan in (("same", mammogram("same")), ("other", mammogram("other", PatientID="x"))):
+        image = mammogram(study)
+        images = node.data_dir / "studies" / uid(study) / "images"
+        images.mkdir(parents=True)
+        arrival = reception.begin(announced(image))
+        arrival.write(encoded(orphan))
+        arrival.seal()
+        arrival.path.rename(images / f"{image.SOPInstanceUID}.dcm")
+        with calling(node.port) as conversation:
+            assert send(conversation, image).Status == 0x0000
+        (row,) = node.instances(study)
+        assert (
+            data_set_sha256(node.data_dir / row.path)
+            == row.sha256
+            == hashlib.sha256(encoded(image)).hexdigest()
+        )
+
+
+def announced(image) -> Announcement:
+    return Announcement(
+        sop_class_uid=FOR_PRESENTATION,
+        sop_instance_uid=image.SOPInstanceUID,
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        calling_ae_title="MODALITY1",
+    )
+
+
+def test_eight_senders_of_the_same_study_make_one_row_each(ledger: Ledger, tmp_path: Path):
+    """On each kind of database; receptions of their own, as if in processes of their own."""
+    images = [mammogram("eight", SOPInstanceUID=uid("eight", str(number))) for number in range(6)]
+    run_together(ledger, tmp_path, [images] * 8)
+    with ledger.read() as session:
+        rows = instances_of(session, uid("eight"))
+    assert sorted(row.sop_instance_uid for row in rows) == sorted(image.SOPInstanceUID for image in images)
+    assert len(list((tmp_path / "data").rglob("*.dcm"))) == 6
+    assert not list((tmp_path / "data" / "incoming").iterdir())
+
+
+def test_eight_senders_of_eight_images_under_one_uid_lose_none(ledger: Ledger, tmp_path: Path):
+    images = [mammogram("one-uid", PatientID=str(number)) for number in range(8)]
+    run_together(ledger, tmp_path, [[image] for image in images])
+    with ledger.read() as session:
+        (row,) = instances_of(session, uid("one-uid"))
+        history = history_of(session, uid("one-uid"))
+    assert data_set_sha256(tmp_path / "data" / row.path) == row.sha256
+    kept = {data_set_sha256(path) for path in (tmp_path / "data").rglob("*.dcm")}
+    assert kept == {hashlib.sha256(encoded(image)).hexdigest() for image in images}
+    assert sum("first is kept" in line.reason for line in history) == 7
+
+
+def run_together(ledger: Ledger, folder: Path, loads: list[list]) -> None:
+    failures: list[BaseException] = []
+
+    def store_all(images: list) -> None:
+        reception = Reception(ledger=ledger, data_dir=folder / "data", minimum_free_bytes=0)
+        together.wait()
+        try:
+            for image in images:
+                reception.store(
+                    sop_class_uid=image.SOPClassUID,
+                    sop_instance_uid=image.SOPInstanceUID,
+                    transfer_syntax_uid="1.2.840.10008.1.2.1",
+                    calling_ae_title="MODALITY1",
+                    data_set=encoded(image),
+                    now=datetime.now(UTC),
+                )
+        except BaseException as failure:
+            failures.append(failure)
+            raise
+
+    together = threading.Barrier(len(loads))
+    senders = [threading.Thread(target=store_all, args=(images,)) for images in loads]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    assert not failures
+
+
+@pytest.mark.parametrize("left", [0, 3])
+def test_what_a_killed_process_left_half_received_is_swept(tmp_path: Path, ledger: Ledger, left: int):
+    reception = Reception(ledger=ledger, data_dir=tmp_path / "data", minimum_free_bytes=0)
+    for number in range(left):
+        (tmp_path / "data" / "incoming" / f"{number}.part").write_bytes(b"half")
+    assert reception.sweep_incoming() == left
+    assert not list((tmp_path / "data" / "incoming").iterdir())
