@@ -121,6 +121,7 @@ def _console(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> N
         data_dir=settings.node.data_dir,
         node_name=settings.node.ae_title,
         destinations=[destination.name for destination in settings.destinations],
+        host_names=[settings.console.host],
     )
     serve(app, settings.console.host, settings.console.port, stop)
 
