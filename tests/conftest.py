@@ -28,25 +28,40 @@ def postgres_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def migrated_template(postgres_url: str) -> str:
+    """The name of a database of that cluster that has the ledger's tables, to be copied."""
+    upgrade(_create_database(postgres_url, "ledger_template"))
+    return "ledger_template"
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A fresh database without tables, on each kind of database in turn."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/ledger/ledger.db"
-    server = make_url(request.getfixturevalue("postgres_url"))
-    name = f"ledger_{next(_numbers)}"
+    return _create_database(request.getfixturevalue("postgres_url"), f"ledger_{next(_numbers)}")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A fresh database with the ledger's tables, on each kind of database in turn."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path}/ledger/ledger.db"
+        upgrade(url)
+        return url
+    template = request.getfixturevalue("migrated_template")
+    return _create_database(request.getfixturevalue("postgres_url"), f"ledger_{next(_numbers)}", template)
+
+
+def _create_database(server_url: str, name: str, template: str = "template1") -> str:
+    """Create a database of the cluster, and return its URL."""
+    server = make_url(server_url)
     with psycopg.connect(
         host=server.host, port=server.port, user=server.username, dbname="postgres", autocommit=True
     ) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     return server.set(database=name).render_as_string(hide_password=False)
-
-
-@pytest.fixture
-def ledger_url(empty_ledger_url: str) -> str:
-    """A fresh database with the ledger's tables, on each kind of database in turn."""
-    upgrade(empty_ledger_url)
-    return empty_ledger_url
 
 
 @pytest.fixture

@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 POSTGRESQL = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
 
@@ -33,39 +35,27 @@ def postgres_cluster(folder: Path) -> Iterator[str]:
 
     The server refuses to run as root, so root runs it as the `postgres` user of Debian's package.
     """
-    commands = POSTGRESQL[0]
-    data, port = folder / "data", free_port()
-    as_postgres = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if as_postgres:
+    commands, data, port = POSTGRESQL[0], folder / "data", free_port()
+    as_postgres: dict[str, Any] = {"cwd": folder}
+    if os.geteuid() == 0:
+        as_postgres |= {"user": "postgres", "group": "postgres", "extra_groups": []}
         shutil.chown(folder, "postgres")
-        for parent in folder.parents:
-            if parent.stat().st_uid == 0 and parent.is_relative_to("/tmp"):
-                parent.chmod(parent.stat().st_mode | 0o011)
     initdb = [commands / "initdb", "-D", data, "-U", "mammocalc", "-A", "trust", "-E", "UTF8", "--no-sync"]
-    subprocess.run(
-        [*as_postgres, *initdb, "--locale=C.UTF-8"], check=True, stdout=subprocess.DEVNULL, cwd=folder
-    )
+    subprocess.run([*initdb, "--locale=C.UTF-8"], check=True, stdout=subprocess.DEVNULL, **as_postgres)
     options = {"fsync": "off", "unix_socket_directories": "", "listen_addresses": "127.0.0.1", "port": port}
     options |= {"max_connections": 200, "deadlock_timeout": "200ms"}
     arguments = [argument for name, value in options.items() for argument in ("-c", f"{name}={value}")]
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
-            [*as_postgres, commands / "postgres", "-D", data, *arguments],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
+            [commands / "postgres", "-D", data, *arguments], stdout=log, stderr=log, **as_postgres
         )
     try:
-        ready = [commands / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
+        ready = [commands / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port), "-U", "mammocalc"]
         wait_for(lambda: subprocess.run(ready, check=False).returncode == 0, what="PostgreSQL's start")
         yield f"postgresql+psycopg://mammocalc@127.0.0.1:{port}"
     finally:
-        subprocess.run(
-            [*as_postgres, commands / "pg_ctl", "-D", data, "-m", "immediate", "-s", "stop"],
-            check=True,
-            cwd=folder,
-        )
-        server.wait(20)
+        server.send_signal(signal.SIGQUIT)  # an immediate shutdown
+        server.wait(30)
 
 
 class RedisServer:

@@ -19,7 +19,7 @@ from tests.servers import RedisServer, wait_for
 from worker.app import now
 
 ROOT = Path(__file__).parents[2]
-ON_SQLITE = pytest.mark.parametrize("empty_ledger_url", ["sqlite"], indirect=True)
+ON_SQLITE = pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
 Start = Callable[..., subprocess.Popen[str]]
 
 
