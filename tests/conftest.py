@@ -7,10 +7,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 
 from mammography.ledger.engine import Ledger
 from mammography.ledger.schema import upgrade
+from mammography.ledger.tables import Table
 from tests.servers import POSTGRESQL, RedisServer, postgres_cluster
 
 _numbers = itertools.count(1)
@@ -29,10 +31,11 @@ def postgres_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def migrated_template(postgres_url: str) -> str:
-    """The name of a database of that cluster that has the ledger's tables, to be copied."""
-    upgrade(_create_database(postgres_url, "ledger_template"))
-    return "ledger_template"
+def postgres_ledger_url(postgres_url: str) -> str:
+    """The one database of that cluster whose ledger the tests use in turn; a database for each costs seconds."""
+    url = _create_database(postgres_url, "ledger")
+    upgrade(url)
+    return url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -45,28 +48,33 @@ def empty_ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A fresh database with the ledger's tables, on each kind of database in turn."""
+    """A ledger's database with its tables, all empty, on each kind of database in turn."""
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path}/ledger/ledger.db"
         upgrade(url)
         return url
-    template = request.getfixturevalue("migrated_template")
-    return _create_database(request.getfixturevalue("postgres_url"), f"ledger_{next(_numbers)}", template)
+    url = str(request.getfixturevalue("postgres_ledger_url"))
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        for table in reversed(Table.metadata.sorted_tables):
+            connection.execute(table.delete())
+    engine.dispose()
+    return url
 
 
-def _create_database(server_url: str, name: str, template: str = "template1") -> str:
+def _create_database(server_url: str, name: str) -> str:
     """Create a database of the cluster, and return its URL."""
     server = make_url(server_url)
     with psycopg.connect(
         host=server.host, port=server.port, user=server.username, dbname="postgres", autocommit=True
     ) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        connection.execute(f"CREATE DATABASE {name}")
     return server.set(database=name).render_as_string(hide_password=False)
 
 
 @pytest.fixture
 def ledger(ledger_url: str) -> Iterator[Ledger]:
-    """A fresh ledger, on each kind of database in turn."""
+    """An empty ledger, on each kind of database in turn."""
     opened = Ledger(ledger_url)
     yield opened
     opened.close()

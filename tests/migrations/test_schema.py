@@ -36,21 +36,23 @@ def test_the_migrations_make_exactly_the_tables(ledger_url: str) -> None:
     assert differences(ledger_url) == []
 
 
-def test_the_comparison_sees_a_missing_column(ledger_url: str) -> None:
-    engine = make_engine(make_url(ledger_url))
+def test_the_comparison_sees_a_missing_column(empty_ledger_url: str) -> None:
+    upgrade(empty_ledger_url)
+    engine = make_engine(make_url(empty_ledger_url))
     with engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE study DROP COLUMN rung_at")
     engine.dispose()
-    assert len(differences(ledger_url)) == 1
+    assert len(differences(empty_ledger_url)) == 1
 
 
-def test_the_migrations_go_down_and_up_again(ledger_url: str) -> None:
-    downgrade(ledger_url, "base")
-    assert not has_tables(ledger_url)
-    assert table_names(ledger_url) <= {"alembic_version"}
-    upgrade(ledger_url)
-    assert has_tables(ledger_url)
-    assert differences(ledger_url) == []
+def test_the_migrations_go_down_and_up_again(empty_ledger_url: str) -> None:
+    upgrade(empty_ledger_url)
+    downgrade(empty_ledger_url, "base")
+    assert not has_tables(empty_ledger_url)
+    assert table_names(empty_ledger_url) <= {"alembic_version"}
+    upgrade(empty_ledger_url)
+    assert has_tables(empty_ledger_url)
+    assert differences(empty_ledger_url) == []
 
 
 def test_upgrading_twice_changes_nothing(ledger_url: str) -> None:
