@@ -1,1 +1,1 @@
-"""TODO."""
+"""Where the reader is measured: what it says beside the truth of synthetic studies, with intervals."""

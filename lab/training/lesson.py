@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lab.phantom.truth import MACRO_STEP, Scene
 from mammography.coordinates import Grid
-from mammography.reader.network import CELL, COARSE_CELL, SMALLEST_DIAMETER_MM
+from mammography.reader.network import CELL, COARSE_CELL, UNIT_DIAMETER
 from mammography.reader.plan import ReaderPlan
 from mammography.reader.preprocessing import MASK_STEP, Prepared, prepare
 
@@ -22,7 +22,7 @@ class Lesson:
     """One prepared scene with its targets.
 
     `image`: [2, height, width], float16. At CELL: `heat` (0 to 1, 1 exactly at a centre), `weight` (0 where
-    nothing is asked), `size` (log2 of the diameter, NaN where there is no centre). At COARSE_CELL: `macro`,
+    nothing is asked), `size` (as `Maps.size`, NaN where there is no centre). At COARSE_CELL: `macro`,
     `morphology` (index in the plan, NO_MORPHOLOGY elsewhere). `specks`: [count, 5] of row, column (reader
     pixels), diameter in mm, d', group; `groups`: [count, 4] of number, morphology index, suspicious, easy.
     `distractors`: [count, 2] of row, column. `breast`: [height / 8, width / 8].
@@ -83,7 +83,7 @@ def lesson_of(scene: Scene, plan: ReaderPlan) -> Lesson:
 
 def write_lesson(lesson: Lesson, path: Path) -> None:
     """Write a lesson to one file, whole or not at all."""
-    partial = path.with_suffix(".partial.npz")
+    partial = path.with_name(f"partial-{path.name}")
     np.savez(partial, **{field.name: np.asarray(getattr(lesson, field.name)) for field in fields(lesson)})
     partial.rename(path)
 
@@ -139,7 +139,7 @@ def _fine_targets(
             continue
         spot[center] = 1.0
         np.maximum(heat[window], spot, out=heat[window])
-        size[window][center] = np.log2(max(diameter_mm, 0.05) / SMALLEST_DIAMETER_MM)
+        size[window][center] = np.log2(max(diameter_mm, 0.05) / prepared.spacing_mm / UNIT_DIAMETER)
         asked[window] |= spot >= 0.3
     return heat.astype(np.float16), weight | asked, size
 

@@ -1,5 +1,6 @@
 """The training run: steps, averaged weights, mined mistakes, checkpoints; stoppable and resumable at any time."""
 
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -81,7 +82,7 @@ def begin(plan: ReaderPlan, *, seed: int) -> Run:
 
 def load_lessons(run: Run, folder: Path) -> None:
     """Take up the newest lessons, let the oldest go, and weigh rare morphologies up."""
-    newest = sorted(folder.glob("lesson-*-*.npz"))[-MOST_LESSONS:]
+    newest = sorted(folder.glob("lesson-???-??????.npz"))[-MOST_LESSONS:]
     run.lessons = {path: run.lessons.get(path) or read_lesson(path) for path in newest}
     run.mistakes = {path: places for path, places in run.mistakes.items() if path in run.lessons}
     counts = np.zeros(len(run.morphology_weights))
@@ -94,7 +95,11 @@ def load_lessons(run: Run, folder: Path) -> None:
 
 def take_step(run: Run, *, crops: int = CROPS) -> NDArray[np.float64]:
     """Take one step of AdamW on one batch; return the parts of the loss."""
-    rate = LEARNING_RATE * min(1.0, run.step / WARM_UP_STEPS) * (0.5 * (1 + np.cos(np.pi * run.share)) + 0.01)
+    rate = (
+        LEARNING_RATE
+        * min(1.0, run.step / WARM_UP_STEPS)
+        * (0.5 * (1 + math.cos(math.pi * run.share)) + 0.01)
+    )
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     batch = draw_batch(run.lessons, run.mistakes, crops=crops, rng=run.rng)

@@ -11,8 +11,8 @@ from torch.nn import functional
 from mammography.reader.network import (
     CELL,
     COARSE_CELL,
-    SMALLEST_DIAMETER_MM,
     STRIDE,
+    UNIT_DIAMETER,
     Maps,
     Network,
 )
@@ -42,6 +42,7 @@ class Points:
     morphology: NDArray[np.float64]
 
     def __len__(self) -> int:
+        """Return how many there are."""
         return len(self.scores)
 
     def chosen(self, which: NDArray[np.generic]) -> "Points":
@@ -91,7 +92,9 @@ def points_of(maps: Maps, prepared: Prepared, *, lowest_score: float) -> Points:
         rows=((down + 0.5) * CELL).numpy(),
         columns=((across + 0.5) * CELL).numpy(),
         scores=np.round(scores.numpy(), 4),
-        diameters_mm=np.minimum(SMALLEST_DIAMETER_MM * 2.0 ** size.numpy(), _LARGEST_DIAMETER_MM),
+        diameters_mm=np.minimum(
+            UNIT_DIAMETER * prepared.spacing_mm * 2.0 ** size.numpy(), _LARGEST_DIAMETER_MM
+        ),
         macro=torch.sigmoid(maps.macro[0, 0, coarse[0], coarse[1]].double()).numpy(),
         morphology=morphology.T.numpy(),
     )

@@ -19,8 +19,8 @@ CELL = 2
 """Reader pixels per cell of the centre and size maps."""
 COARSE_CELL = 4
 """Reader pixels per cell of the macro and morphology maps."""
-SMALLEST_DIAMETER_MM = 0.2
-"""The size map holds the base-2 logarithm of a diameter in units of this."""
+UNIT_DIAMETER = 3.0
+"""Reader pixels; the size map holds the base-2 logarithm of a diameter in units of this."""
 
 
 class Maps(NamedTuple):
@@ -29,7 +29,7 @@ class Maps(NamedTuple):
     center: Tensor
     """Logit that a calcification's centre lies in this cell; 1 channel, cells of CELL pixels."""
     size: Tensor
-    """log2(diameter / SMALLEST_DIAMETER_MM) of the calcification centred here; 1 channel, cells of CELL."""
+    """log2(diameter / UNIT_DIAMETER) of the calcification centred here; 1 channel, cells of CELL."""
     macro: Tensor
     """Logit that a large benign calcification covers this cell; 1 channel, cells of COARSE_CELL."""
     morphology: Tensor
