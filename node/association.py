@@ -217,7 +217,7 @@ class Acceptor:
             try:
                 self._on_commitment(report)
             except SQLAlchemyError as failure:
-                _log.error("ledger-away", reason=type(failure).__name__)  # noqa: TRY400
+                _log.error("ledger-away", reason=type(failure).__name__)
                 return _PROCESSING_FAILURE, None
         return SUCCESS.code, None
 
@@ -230,7 +230,7 @@ class Acceptor:
             try:
                 self._on_study_touched(study_instance_uid)
             except SQLAlchemyError as failure:  # the sweep judges it later
-                _log.error(  # noqa: TRY400
+                _log.error(
                     "ledger-away", study_instance_uid=study_instance_uid, reason=type(failure).__name__
                 )
 

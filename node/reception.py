@@ -278,7 +278,7 @@ class Reception:
             with self._ledger.begin() as session:
                 return record_instance(session, instance)
         except SQLAlchemyError as failure:
-            _log.error("ledger-away", reason=_in_one_line(failure))  # noqa: TRY400  it is known where it came from
+            _log.error("ledger-away", reason=_in_one_line(failure))
             raise StorageExhausted("The ledger cannot be written now.") from failure
 
     def _record_refusal(
@@ -296,7 +296,7 @@ class Reception:
                     reason=str(refusal),
                 )
         except SQLAlchemyError as failure:
-            _log.error("ledger-away", reason=_in_one_line(failure))  # noqa: TRY400
+            _log.error("ledger-away", reason=_in_one_line(failure))
 
     def _make_durable(self, folder: Path) -> None:
         """Make a folder and its parents, and sync the names of all of them up to the data folder."""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from mammography.completeness import Verdict
 from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import ArrivedInstance, claim, history_of, record_instance, retry, study
 from mammography.ledger.tables import StudyRow
@@ -213,6 +214,15 @@ def test_of_many_who_judge_at_once_one_moves_the_study(ledger, bell):
         lines = history_of(session, "1.2.3")
     assert [line.to_state for line in lines].count(StudyState.QUEUED) == 1
     assert bell.rung == ["1.2.3"]
+
+
+def test_an_image_that_comes_between_look_and_step_is_waited_for(ledger, completion):
+    arrive(ledger, "R CC")
+    seen = row(ledger)
+    arrive(ledger, "L CC", at=NOW + QUIET - SECOND)
+    complete = Verdict(complete=True, readable=True, reason="nothing arrived for 60 s")
+    assert completion._move(seen, complete, NOW + QUIET) is None
+    assert row(ledger).state is StudyState.RECEIVING
 
 
 def test_a_long_queue_is_rung_for_from_its_front(ledger, completion, bell):

@@ -5,11 +5,13 @@ import threading
 from pathlib import Path
 
 from mammography.ledger.engine import Ledger
+from mammography.telemetry.logging import configure_logging
 from node.association import Acceptor
 from node.reception import Reception
 
 
 def main() -> None:
+    configure_logging("receive")
     reception = Reception(ledger=Ledger(sys.argv[2]), data_dir=Path(sys.argv[1]), minimum_free_bytes=0)
     reception.sweep_incoming()
     acceptor = Acceptor(

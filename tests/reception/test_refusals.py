@@ -65,21 +65,26 @@ def test_garbage_is_refused_with_a_comment_and_recorded(node: ListeningNode, nam
 
 def test_a_deflated_bomb_is_not_inflated(node: ListeningNode):
     deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    bomb = b"".join(deflater.compress(bytes(1 << 20)) for _ in range(200)) + deflater.flush()
+    bomb = b"".join(deflater.compress(bytes(1 << 20)) for _ in range(400)) + deflater.flush()
     contexts = [build_context(FOR_PRESENTATION, DeflatedExplicitVRLittleEndian)]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with calling(node.port, contexts=contexts) as conversation:
         response = send_bytes(
             conversation, bomb, sop_class_uid=FOR_PRESENTATION, sop_instance_uid=uid("bomb")
         )
     assert response.Status == 0xC000
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(InstanceRefused):
-        read_instance_header(
-            BytesIO(bomb),
-            transfer_syntax_uid=DeflatedExplicitVRLittleEndian,
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150 << 10, "400 MB were inflated"
+
+
+def test_too_deep_a_nesting_is_named(node: ListeningNode):
+    with calling(node.port) as conversation:
+        response = send_bytes(
+            conversation,
+            GARBAGE["nested without end"],
             sop_class_uid=FOR_PRESENTATION,
+            sop_instance_uid=uid("nested"),
         )
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10, "200 MB were inflated"
+    assert response.ErrorComment == "The data set nests sequences too deeply."
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,21 @@ def test_a_file_that_a_power_cut_left_without_a_row_is_no_obstacle(node: Listeni
         )
 
 
+def test_bytes_that_the_ledger_does_not_know_the_instance_by_give_the_plain_name_back(node: ListeningNode):
+    image, unknown = mammogram("plain"), mammogram("plain", PatientID="x")
+    images = node.data_dir / "studies" / uid("plain") / "images"
+    images.mkdir(parents=True)
+    with calling(node.port) as conversation:
+        send(conversation, image)
+        (images / f"{image.SOPInstanceUID}.dcm").unlink()
+        assert send(conversation, unknown).Status == 0x0000
+        digest = hashlib.sha256(encoded(unknown)).hexdigest()
+        assert node.stored("plain") == [f"{image.SOPInstanceUID}.conflict-{digest[:8]}.dcm"]
+        assert send(conversation, image).Status == 0x0000
+    (row,) = node.instances("plain")
+    assert data_set_sha256(node.data_dir / row.path) == row.sha256, "what was lost is there again"
+
+
 def announced(image) -> Announcement:
     return Announcement(
         sop_class_uid=FOR_PRESENTATION,
