@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from celery import Celery, signals
-from celery.platforms import SecurityWarning
+from celery.exceptions import SecurityWarning
 
 from mammography.finding import Assessment
 from mammography.ledger.doorbell import TASK, make_app

@@ -36,13 +36,17 @@ def work(config: Config = None) -> None:
 
     Example: mammocalc work --config mammocalc.toml
     """
+    from mammography.reader.plan import UnusableWeights
     from mammography.telemetry.logging import configure_logging
     from worker.app import open_workplace, run_worker
 
     settings = _settings(config)
     _check(settings)
     configure_logging("worker")
-    workplace = open_workplace(settings)
+    try:
+        workplace = open_workplace(settings)
+    except UnusableWeights as unusable:
+        raise _refused(str(unusable)) from unusable
     try:
         status = run_worker(settings.queue.url, workplace)
     finally:
@@ -62,7 +66,7 @@ def _settings(config: Path | None) -> "WorkerSettings":
 
 
 def _check(settings: "WorkerSettings") -> None:
-    """End the command where there is no queue or no ledger to work from."""
+    """End the command where there is no queue, no data folder or no ledger to work from."""
     from sqlalchemy.exc import OperationalError
 
     from mammography.ledger.schema import has_tables
@@ -71,6 +75,11 @@ def _check(settings: "WorkerSettings") -> None:
         raise _refused(
             'The embedded queue lives inside "mammocalc up", which starts a worker of its own. '
             "To start one by hand, set [queue].url to a Redis that both share."
+        )
+    if not settings.node.data_dir.is_dir():
+        raise _refused(
+            f"There is no data folder {settings.node.data_dir.resolve()}: share the node's with this worker, "
+            "and let [node].data_dir name it."
         )
     try:
         ready = has_tables(settings.ledger.url)

@@ -16,6 +16,10 @@ from worker.lease import Heartbeat
 _log = structlog.get_logger()
 
 
+class MissingImage(Exception):
+    """An image that the ledger knows is not in the data folder; str() is the sentence for a person."""
+
+
 def read_study(workplace: Workplace, study_instance_uid: str) -> None:
     """Read one study that is QUEUED; a bell for any other study changes nothing.
 
@@ -37,11 +41,15 @@ def read_study(workplace: Workplace, study_instance_uid: str) -> None:
             return
         try:
             _read(workplace, claimed, paths)
+        except MissingImage as missing:
+            _log.error("image-missing", reason=str(missing))
+            _give_back(workplace, claimed, str(missing), most_claims=1)
         except LostRace as lost:
             _log.warning("reading-discarded", reason=str(lost))
         except Exception as crash:  # noqa: BLE001  the one place where a study may fail in any way
             _log.exception("reading-crashed", claims=claimed.claims)
-            _give_back(workplace, claimed, crash)
+            reason = f"The reading crashed with {type(crash).__name__}; the worker's log has the details."
+            _give_back(workplace, claimed, reason, most_claims=workplace.most_claims)
 
 
 def _read(workplace: Workplace, claimed: StudyRow, paths: list[Path]) -> None:
@@ -49,8 +57,14 @@ def _read(workplace: Workplace, claimed: StudyRow, paths: list[Path]) -> None:
 
     Raises:
         LostRace: if the study is no longer ours.
+        MissingImage: if one of its files is not there.
     """
     started = time.monotonic()
+    for path in paths:
+        if not path.is_file():
+            raise MissingImage(
+                f"The worker finds no {path}: let its data folder be the node's, or restore the file."
+            )
     with Heartbeat(workplace, claimed.study_instance_uid) as heartbeat:
         assessment = workplace.reader.read_study(paths, read_at=now(), beat=heartbeat.check)
     reason = _summary(assessment)
@@ -70,12 +84,11 @@ def _read(workplace: Workplace, claimed: StudyRow, paths: list[Path]) -> None:
     _log.info("study-read", outcome=reason, seconds=round(time.monotonic() - started, 3))
 
 
-def _give_back(workplace: Workplace, claimed: StudyRow, crash: Exception) -> None:
-    """Let the study be read again, or wait for a person where it crashed its reading too often."""
-    reason = f"The reading crashed with {type(crash).__name__}; the worker's log has the details."
+def _give_back(workplace: Workplace, claimed: StudyRow, reason: str, *, most_claims: int) -> None:
+    """Let the study be read again, or wait for a person where it was claimed `most_claims` times."""
     try:
         with workplace.ledger.begin() as session:
-            give_back(session, claimed, now=now(), reason=reason, most_claims=workplace.most_claims)
+            give_back(session, claimed, now=now(), reason=reason, most_claims=most_claims)
     except LostRace as lost:
         _log.warning("reading-discarded", reason=str(lost))
 

@@ -1,6 +1,6 @@
 """A worker process whose reader takes as long, and fails as often, as a test wants: the rest is the real worker.
 
-Run as: python -m tests.worker.at_work LEDGER_URL QUEUE_URL LEASE_SECONDS SECONDS_PER_IMAGE
+Run as: python -m tests.worker.at_work LEDGER_URL QUEUE_URL DATA_DIR LEASE_SECONDS SECONDS_PER_IMAGE
 An image whose path ends in "crash" raises, one that ends in "kill" ends the process as a power cut does.
 """
 
@@ -52,12 +52,17 @@ def fail(path: Path) -> None:
 
 
 def workplace(
-    ledger: Ledger, reader: PatientReader, *, lease: float = 60.0, owner: str = "worker-1"
+    ledger: Ledger,
+    data_dir: Path,
+    reader: PatientReader,
+    *,
+    lease: float = 60.0,
+    owner: str = "worker-1",
 ) -> Workplace:
     """Return a place to work at."""
     return Workplace(
         ledger=ledger,
-        data_dir=Path("/nowhere"),
+        data_dir=data_dir,
         reader=reader,
         lease=timedelta(seconds=lease),
         most_claims=3,
@@ -67,9 +72,10 @@ def workplace(
 
 if __name__ == "__main__":
     configure_logging("worker", log_format="json")
-    ledger_url, queue_url, lease_seconds, seconds = sys.argv[1:]
+    ledger_url, queue_url, data_dir, lease_seconds, seconds = sys.argv[1:]
     place = workplace(
         Ledger(ledger_url),
+        Path(data_dir),
         PatientReader(float(seconds), fail),
         lease=float(lease_seconds),
         owner=f"worker:{os.getpid()}:",

@@ -16,8 +16,15 @@ from mammography.study import StudyEvent, StudyState
 from tests.ledger.given import STUDY, claimed, complete, image, queued, received
 from tests.servers import wait_for
 from tests.worker.at_work import PatientReader, fail, workplace
+from tests.worker.conftest import DataFolder
 from worker.app import now
 from worker.tasks import read_study
+
+
+def filled(data_folder: DataFolder) -> Path:
+    """Return the data folder with every image in it."""
+    data_folder.fill()
+    return data_folder.path
 
 
 def row_of(ledger: Ledger) -> StudyRow:
@@ -40,12 +47,14 @@ def in_the_ledger(ledger: Ledger, *steps: Callable[[Session], object]) -> Callab
     return during
 
 
-def test_a_study_is_read_and_its_findings_are_kept_with_the_step(ledger: Ledger) -> None:
+def test_a_study_is_read_and_its_findings_are_kept_with_the_step(
+    ledger: Ledger, data_folder: DataFolder
+) -> None:
     with ledger.begin() as session:
         queued(session)
         row = study(session, STUDY)
         assert row is not None
-    read_study(workplace(ledger, PatientReader()), STUDY)
+    read_study(workplace(ledger, filled(data_folder), PatientReader()), STUDY)
     assert row_of(ledger).state == StudyState.READ
     with ledger.read() as session:
         assessment = assessment_of(session, STUDY, 1)
@@ -57,12 +66,12 @@ def test_a_study_is_read_and_its_findings_are_kept_with_the_step(ledger: Ledger)
     assert reason == "4 of 4 images read, 0 findings."
 
 
-def test_only_mammograms_are_given_to_the_reader(ledger: Ledger) -> None:
+def test_only_mammograms_are_given_to_the_reader(ledger: Ledger, data_folder: DataFolder) -> None:
     with ledger.begin() as session:
         received(session)
         record_instance(session, image(7, modality="SR"))
         complete(session)
-    read_study(workplace(ledger, PatientReader()), STUDY)
+    read_study(workplace(ledger, filled(data_folder), PatientReader()), STUDY)
     with ledger.read() as session:
         assessment = assessment_of(session, STUDY, 1)
     assert assessment is not None
@@ -70,17 +79,22 @@ def test_only_mammograms_are_given_to_the_reader(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("uid", [STUDY, "1.2.3.4"])
-def test_a_bell_for_a_study_that_is_not_queued_changes_nothing(ledger: Ledger, uid: str) -> None:
+def test_a_bell_for_a_study_that_is_not_queued_changes_nothing(
+    ledger: Ledger, data_folder: DataFolder, uid: str
+) -> None:
     with ledger.begin() as session:
         received(session)
-    read_study(workplace(ledger, PatientReader()), uid)
+    read_study(workplace(ledger, filled(data_folder), PatientReader()), uid)
     assert row_of(ledger).state == StudyState.RECEIVING
 
 
-def test_two_workers_and_one_bell_each_make_one_reading(ledger: Ledger) -> None:
+def test_two_workers_and_one_bell_each_make_one_reading(ledger: Ledger, data_folder: DataFolder) -> None:
     with ledger.begin() as session:
         queued(session)
-    places = [workplace(ledger, PatientReader(0.05), owner=f"worker-{number}") for number in range(4)]
+    places = [
+        workplace(ledger, filled(data_folder), PatientReader(0.05), owner=f"worker-{number}")
+        for number in range(4)
+    ]
     threads = [threading.Thread(target=read_study, args=(place, STUDY)) for place in places]
     for thread in threads:
         thread.start()
@@ -91,17 +105,19 @@ def test_two_workers_and_one_bell_each_make_one_reading(ledger: Ledger) -> None:
     assert (events.count(StudyEvent.CLAIMED), events.count(StudyEvent.ASSESSED)) == (1, 1)
 
 
-def test_a_late_image_makes_the_reading_worthless(ledger: Ledger) -> None:
+def test_a_late_image_makes_the_reading_worthless(ledger: Ledger, data_folder: DataFolder) -> None:
     with ledger.begin() as session:
         queued(session)
     late = in_the_ledger(ledger, lambda session: record_instance(session, image(7)))
-    read_study(workplace(ledger, PatientReader(during=late)), STUDY)
+    read_study(workplace(ledger, filled(data_folder), PatientReader(during=late)), STUDY)
     assert row_of(ledger).state == StudyState.RECEIVING
     with ledger.read() as session:
         assert assessment_of(session, STUDY, 1) is None
 
 
-def test_a_reading_loses_against_the_next_claim_of_the_same_worker(ledger: Ledger) -> None:
+def test_a_reading_loses_against_the_next_claim_of_the_same_worker(
+    ledger: Ledger, data_folder: DataFolder
+) -> None:
     with ledger.begin() as session:
         queued(session)
     again = in_the_ledger(
@@ -110,12 +126,14 @@ def test_a_reading_loses_against_the_next_claim_of_the_same_worker(ledger: Ledge
         complete,
         lambda session: claimed(session, owner="worker-2"),
     )
-    read_study(workplace(ledger, PatientReader(during=again), owner="worker-1"), STUDY)
+    read_study(workplace(ledger, filled(data_folder), PatientReader(during=again), owner="worker-1"), STUDY)
     row = row_of(ledger)
     assert (row.state, row.lease_owner) == (StudyState.READING, "worker-2")
 
 
-def test_a_reading_stops_between_two_images_when_the_study_was_taken_away(ledger: Ledger) -> None:
+def test_a_reading_stops_between_two_images_when_the_study_was_taken_away(
+    ledger: Ledger, data_folder: DataFolder
+) -> None:
     with ledger.begin() as session:
         queued(session)
     read: list[str] = []
@@ -125,11 +143,13 @@ def test_a_reading_stops_between_two_images_when_the_study_was_taken_away(ledger
         read.append(path.name)
         taken(path)
 
-    read_study(workplace(ledger, PatientReader(0.4, during), lease=0.3), STUDY)
+    read_study(workplace(ledger, filled(data_folder), PatientReader(0.4, during), lease=0.3), STUDY)
     assert len(read) < 4
 
 
-def test_the_lease_is_renewed_for_as_long_as_the_reading_takes(ledger: Ledger) -> None:
+def test_the_lease_is_renewed_for_as_long_as_the_reading_takes(
+    ledger: Ledger, data_folder: DataFolder
+) -> None:
     with ledger.begin() as session:
         queued(session)
     expired: list[list[str]] = []
@@ -138,16 +158,18 @@ def test_the_lease_is_renewed_for_as_long_as_the_reading_takes(ledger: Ledger) -
         with ledger.begin() as session:
             expired.append(expire_leases(session, now=now()))
 
-    read_study(workplace(ledger, PatientReader(0.5, sweep), lease=1.0), STUDY)
+    read_study(workplace(ledger, filled(data_folder), PatientReader(0.5, sweep), lease=1.0), STUDY)
     assert expired == [[], [], [], []]
     assert row_of(ledger).state == StudyState.READ
 
 
-def test_a_study_that_crashes_its_reading_is_read_again_and_then_waits_for_a_person(ledger: Ledger) -> None:
+def test_a_study_that_crashes_its_reading_is_read_again_and_then_waits_for_a_person(
+    ledger: Ledger, data_folder: DataFolder
+) -> None:
     with ledger.begin() as session:
         record_instance(session, image(0, path="images/crash"))
         complete(session)
-    place = workplace(ledger, PatientReader(during=fail))
+    place = workplace(ledger, filled(data_folder), PatientReader(during=fail))
     states = []
     for _ in range(4):
         read_study(place, STUDY)
@@ -158,7 +180,7 @@ def test_a_study_that_crashes_its_reading_is_read_again_and_then_waits_for_a_per
     assert row.claims == 3
 
 
-def test_a_crash_after_the_study_was_taken_away_harms_nobody(ledger: Ledger) -> None:
+def test_a_crash_after_the_study_was_taken_away_harms_nobody(ledger: Ledger, data_folder: DataFolder) -> None:
     with ledger.begin() as session:
         record_instance(session, image(0, path="images/crash"))
         complete(session)
@@ -169,12 +191,24 @@ def test_a_crash_after_the_study_was_taken_away_harms_nobody(ledger: Ledger) -> 
             claimed(session, owner="worker-2")
         fail(path)
 
-    read_study(workplace(ledger, PatientReader(during=during)), STUDY)
+    read_study(workplace(ledger, filled(data_folder), PatientReader(during=during)), STUDY)
     assert row_of(ledger).lease_owner == "worker-2"
 
 
-def test_the_threads_of_the_lease_end_with_the_reading(ledger: Ledger) -> None:
+def test_a_missing_image_makes_its_study_wait_for_a_person_at_once(
+    ledger: Ledger, data_folder: DataFolder
+) -> None:
     with ledger.begin() as session:
         queued(session)
-    read_study(workplace(ledger, PatientReader()), STUDY)
+    (filled(data_folder) / "studies" / STUDY / "images" / "2.dcm").unlink()
+    read_study(workplace(ledger, data_folder.path, PatientReader()), STUDY)
+    row = row_of(ledger)
+    assert row.state == StudyState.FAILED
+    assert "images/2.dcm: let its data folder be the node's" in row.reason
+
+
+def test_the_threads_of_the_lease_end_with_the_reading(ledger: Ledger, data_folder: DataFolder) -> None:
+    with ledger.begin() as session:
+        queued(session)
+    read_study(workplace(ledger, filled(data_folder), PatientReader()), STUDY)
     wait_for(lambda: not [each for each in threading.enumerate() if each.name == "lease"])

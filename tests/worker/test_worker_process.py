@@ -16,6 +16,7 @@ from mammography.ledger.studies import expire_leases, history_of, record_instanc
 from mammography.study import StudyEvent, StudyState
 from tests.ledger.given import STUDY, complete, image, queued
 from tests.servers import RedisServer, wait_for
+from tests.worker.conftest import DataFolder
 from worker.app import now
 
 ROOT = Path(__file__).parents[2]
@@ -24,13 +25,16 @@ Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
-def start(ledger: Ledger, redis_server: RedisServer, tmp_path: Path) -> Iterator[Start]:
+def start(
+    ledger: Ledger, redis_server: RedisServer, data_folder: DataFolder, tmp_path: Path
+) -> Iterator[Start]:
     """Start workers of a lease of two seconds that take so many seconds per image; all end with the test."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*, seconds: float = 0.0, lease: float = 2.0) -> subprocess.Popen[str]:
+        data_folder.fill()
         url = ledger.url.render_as_string(hide_password=False)
-        arguments = [url, redis_server.url, str(lease), str(seconds)]
+        arguments = [url, redis_server.url, str(data_folder.path), str(lease), str(seconds)]
         with (tmp_path / f"worker-{len(started)}.log").open("w", encoding="utf-8") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tests.worker.at_work", *arguments], cwd=ROOT, stderr=log, text=True
