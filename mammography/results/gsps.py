@@ -1,14 +1,16 @@
 """The presentation states: one GSPS for each image that was read (PS3.3 A.33.1), which draws its marks.
 
-A presentation state replaces the image's whole pipeline, so the image's own VOI windows, function and LUTs are
-kept, MONOCHROME1 becomes INVERSE, and nothing is flipped or turned: hanging belongs to the viewer.
+A presentation state replaces the image's whole pipeline, so the window and function or the LUT through which the
+image is shown is kept, MONOCHROME1 becomes INVERSE, and nothing is flipped or turned: hanging belongs to the viewer.
 """
 
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 
 from mammography.coordinates import ImagePoint
 from mammography.finding import Assessment, FindingAssessment
@@ -129,15 +131,46 @@ def _add_display(dataset: Dataset, header: Dataset) -> None:
 
 
 def voi_of(header: Dataset) -> Dataset | None:
-    """Return the image's VOI, complete: every window, its function, every LUT (PS3.3 C.11.2); None without one."""
+    """Return the VOI through which an image is shown first: its first LUT, else its first window; None without one.
+
+    A presentation state is one way of showing an image, so that further windows, which a person may choose on the
+    image itself, have no place in it: dcmtk refuses several windows, and a window beside a LUT.
+    """
     voi = Dataset()
     if header.get("VOILUTSequence"):
-        voi.VOILUTSequence = [_lut(item) for item in header.VOILUTSequence]
-    if header.get("WindowCenter") is not None and header.get("WindowWidth") is not None:
-        for keyword in ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction"):
-            if header.get(keyword):
-                setattr(voi, keyword, deepcopy(header[keyword].value))
-    return voi if len(voi) else None
+        voi.VOILUTSequence = [_voi_lut(header.VOILUTSequence[0])]
+        return voi
+    if header.get("WindowCenter") is None or header.get("WindowWidth") is None:
+        return None
+    for keyword in ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation"):
+        values = header.get(keyword)
+        if values is not None and values != "":
+            setattr(voi, keyword, values[0] if isinstance(values, MultiValue) else values)
+    if header.get("VOILUTFunction"):
+        voi.VOILUTFunction = str(header.VOILUTFunction)
+    return voi
+
+
+def _voi_lut(item: Dataset) -> Dataset:
+    """Return a VOI LUT with entries of 8 or 16 bits, which is what a presentation state may have (PS3.3 C.11.8).
+
+    A mammogram's may have 10 to 16 (C.8.11.3): those are stretched to 16, which shows the same, because the range
+    of the entries' bits is the range of the display.
+    """
+    lut = _lut(item)
+    bits = lut.LUTDescriptor[2]
+    if bits not in {8, 16}:
+        entries = lut_entries(item).astype(np.uint32)
+        stretched = (entries * 65_535 + (1 << bits >> 1)) // ((1 << bits) - 1)
+        lut.LUTDescriptor = [*lut.LUTDescriptor[:2], 16]
+        lut.add_new("LUTData", "OW", np.minimum(stretched, 65_535).astype("<u2").tobytes())
+    return lut
+
+
+def lut_entries(item: Dataset) -> NDArray[np.uint16]:
+    """Return the entries of a LUT, whichever representation its data has: 16 bit words in bytes, or numbers."""
+    data = item.LUTData
+    return np.frombuffer(data, "<u2") if isinstance(data, bytes) else np.array(data, np.uint16)
 
 
 def _lut(item: Dataset) -> Dataset:
@@ -148,8 +181,7 @@ def _lut(item: Dataset) -> Dataset:
     for keyword in ("LUTExplanation", "ModalityLUTType"):
         if item.get(keyword):
             setattr(lut, keyword, str(item[keyword].value))
-    data = item.LUTData
-    lut.add_new("LUTData", "OW" if isinstance(data, bytes) else "US", data)
+    lut.add_new("LUTData", "OW", lut_entries(item).astype("<u2").tobytes())
     return lut
 
 

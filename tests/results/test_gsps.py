@@ -1,5 +1,6 @@
 from io import BytesIO
 
+import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
@@ -142,34 +143,36 @@ def test_monochrome1_is_shown_inverted():
     assert shapes == ["INVERSE", "IDENTITY"]
 
 
-def test_every_window_with_its_function_is_kept():
+def test_the_window_that_the_image_is_shown_through_is_kept_with_its_function():
     (state,) = states_of(
         image(
             R_CC,
             WindowCenter=["2048", "1800"],
-            WindowWidth=["4096", "900.5"],
+            WindowWidth=["4095.5", "900.5"],
             WindowCenterWidthExplanation=["NORMAL", "HARD"],
             VOILUTFunction="SIGMOID",
         )
     )
     (voi,) = state.SoftcopyVOILUTSequence
-    assert (list(voi.WindowCenter), list(voi.WindowWidth)) == ([2048, 1800], [4096, 900.5])
-    assert (voi.VOILUTFunction, list(voi.WindowCenterWidthExplanation)) == ("SIGMOID", ["NORMAL", "HARD"])
+    assert (voi.WindowCenter, voi.WindowWidth) == (2048, 4095.5)
+    assert (voi.VOILUTFunction, voi.WindowCenterWidthExplanation) == ("SIGMOID", "NORMAL")
 
 
-def test_a_voi_lut_is_kept():
+@pytest.mark.parametrize("vr", ["US", "OW"])
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_a_voi_lut_is_kept_and_shows_the_same(bits, vr):
+    entries = [round(place * (2**bits - 1) / 15) for place in range(16)]
     lut = Dataset()
-    lut.add_new("LUTDescriptor", "US", [16, 0, 12])
+    lut.add_new("LUTDescriptor", "US", [16, 0, bits])
     lut.LUTExplanation = "Standard"
-    lut.add_new("LUTData", "US", list(range(0, 4096, 256)))
-    source = image(R_CC, VOILUTSequence=[lut])
-    del source.WindowCenter, source.WindowWidth
-    (state,) = states_of(source)
+    lut.add_new("LUTData", vr, entries if vr == "US" else np.array(entries, "<u2").tobytes())
+    (state,) = states_of(image(R_CC, VOILUTSequence=[lut]))
     (voi,) = state.SoftcopyVOILUTSequence
     (kept,) = voi.VOILUTSequence
-    assert (list(kept.LUTDescriptor), kept.LUTExplanation) == ([16, 0, 12], "Standard")
+    assert (list(kept.LUTDescriptor), kept.LUTExplanation) == ([16, 0, 16], "Standard")
     assert "WindowCenter" not in voi
-    assert kept["LUTData"].value == header_of(source).VOILUTSequence[0]["LUTData"].value
+    shown = np.frombuffer(kept.LUTData, "<u2") / 65_535
+    assert shown == pytest.approx(np.array(entries) / (2**bits - 1), abs=1e-5)
 
 
 def test_an_image_without_a_voi_gets_none():

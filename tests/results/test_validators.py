@@ -13,6 +13,7 @@ from mammography.finding import Distribution, FindingAssessment, Morphology
 from mammography.results.compose import compose
 from mammography.results.composed import Predecessor
 from tests.results.mammograms import (
+    L_CC,
     R_CC,
     STUDY,
     TWO_VIEWS,
@@ -36,9 +37,9 @@ JARS = [
 CLASSPATH = ":".join(map(str, JARS))
 JVM = [
     "java",
-    "-Xmx1g",
+    "-Xmx3g",
     "-Xss16m",
-    "-XX:TieredStopAtLevel=1",
+    "-XX:+UseSerialGC",
     "-Djava.awt.headless=true",
     "-Djdk.xml.xpathExprGrpLimit=0",
     "-Djdk.xml.xpathExprOpLimit=0",
@@ -62,6 +63,10 @@ CLEAN = [
     "Root Template Validation Complete",
     "IOD validation complete",
 ]
+ALL_TREES = ("every-word", "no-findings", "none-read")
+"""Cases that hold every kind of content item between them: PixelMed takes ten seconds for a report."""
+MISSPELT = re.compile(r'Warning: Template 4015\S* .*has different code meaning \("Failed Detections"\)')
+"""PixelMed's own template says "Failed  Detections", with two spaces."""
 
 
 def lut_image() -> Dataset:
@@ -75,14 +80,10 @@ def lut_image() -> Dataset:
 
 def bare_images() -> list[Dataset]:
     """Return images without a single optional attribute that we take over."""
-    images = screening_images(
-        AccessionNumber="", StudyID="", StudyTime="", PatientBirthDate="", PatientSex=""
-    )
+    images = screening_images(AccessionNumber="", StudyID="", PatientBirthDate="", PatientSex="")
     for each in images:
         for keyword in (
             "SpecificCharacterSet",
-            "WindowCenter",
-            "WindowWidth",
             "StudyDescription",
             "ViewPosition",
         ):
@@ -105,8 +106,7 @@ def bytes_of(images: list[Dataset], findings=TWO_VIEWS) -> list[bytes]:
 
 
 def every_word(images: list[Dataset]) -> list[bytes]:
-    """Return an answer that states every morphology and every distribution."""
-    words = list(Morphology)
+    """Return an answer that states every morphology and distribution on one image, and could not read the other."""
     clusters = [
         cluster(
             30 + 25 * (place % 4),
@@ -114,11 +114,15 @@ def every_word(images: list[Dataset]) -> list[bytes]:
             call=list(FindingAssessment)[place % 2],
             morphology=word,
             distribution=list(Distribution)[place % len(Distribution)],
-            specks=1 + place % 3,
+            specks=2 - place % 2,
         )
-        for place, word in enumerate(words)
+        for place, word in enumerate(Morphology)
     ]
-    return bytes_of(images, [clusters])
+    unstated = cluster(130, 180, specks=2)
+    headers = [header_of(each) for each in images]
+    readings = reading(headers[0], *clusters, unstated), unread(headers[1])
+    objects = compose(headers=headers, assessment=assessment(*readings), study_instance_uid=STUDY, revision=1)
+    return [each.encode() for each in objects]
 
 
 def second_revision(images: list[Dataset]) -> list[bytes]:
@@ -158,7 +162,7 @@ CASES: dict[str, tuple[Callable[[], list[Dataset]], Callable[[list[Dataset]], li
     "gb18030": (lambda: named("GB18030", "Wang^XiaoDong=\u738b^\u5c0f\u4e1c"), bytes_of),
     "japanese": (lambda: named(["", "ISO 2022 IR 87"], JAPANESE), bytes_of),
     "bare": (bare_images, bytes_of),
-    "every-word": (lambda: [image(R_CC)], every_word),
+    "every-word": (lambda: [image(R_CC), image(L_CC)], every_word),
     "second-revision": (screening_images, second_revision),
 }
 
@@ -198,7 +202,8 @@ def test_dciodvfy_finds_no_error_in_images_and_objects(studies, case):
         assert (code, "Error" in said) == (0, False), said
     for path in objects:
         _, said = run("dciodvfy", "-new", path)
-        assert "Warning" not in said, said
+        warnings = [line for line in said.splitlines() if "Warning" in line and "build DICOMDIR" not in line]
+        assert warnings == []
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -225,17 +230,20 @@ def test_dcmtk_passes_every_presentation_state(studies, case):
         assert "Test failed" not in said
 
 
-def test_pixelmed_finds_every_report_true_to_tid_4000(studies, tmp_path):
+@pytest.mark.slow
+def test_pixelmed_finds_reports_true_to_tid_4000(studies, tmp_path):
     missing = [path.name for path in JARS if not path.exists()]
     if missing or shutil.which("java") is None:
         pytest.skip(
             f"{', '.join(missing) or 'java'} is not installed: `apt-get install libpixelmed-java` brings it."
         )
-    reports = [objects[0] for _, objects in studies.values()]
+    reports = [studies[case][1][0] for case in ALL_TREES]
     said = validated_at_once(reports, tmp_path) if shutil.which("javac") else validated_one_by_one(reports)
-    assert len(said) == len(CASES)
-    for case, lines in zip(CASES, said, strict=True):
-        assert [line for line in lines if line.strip()] == CLEAN, f"{case}: {lines}"
+    assert len(said) == len(ALL_TREES)
+    for case, lines in zip(ALL_TREES, said, strict=True):
+        assert [line for line in lines if line.strip() and not MISSPELT.match(line)] == CLEAN, (
+            f"{case}: {lines}"
+        )
 
 
 def validated_at_once(reports: list[Path], folder: Path) -> list[list[str]]:
