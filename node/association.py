@@ -3,7 +3,7 @@
 import itertools
 import socket
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -14,13 +14,12 @@ from typing import Any, cast
 
 import structlog
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, UID_dictionary
-from pynetdicom import AE, AllStoragePresentationContexts, _config, build_context, evt
+from pydicom.uid import UID
+from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
-from pynetdicom.pdu_primitives import A_ASSOCIATE, P_DATA, SOPClassCommonExtendedNegotiation
-from pynetdicom.presentation import PresentationContext
+from pynetdicom.pdu_primitives import A_ASSOCIATE, P_DATA
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 from sqlalchemy.exc import SQLAlchemyError
 from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars
@@ -30,6 +29,7 @@ from mammography.results.composed import IMPLEMENTATION_CLASS_UID, IMPLEMENTATIO
 from node.commitment import CommitmentReport
 from node.dimse_status import SUCCESS, InstanceRefused, StorageExhausted, answer_to, error_comment
 from node.instance_header import MALFORMED
+from node.negotiation import services_of_unknown_classes, storage_contexts
 from node.reception import Announcement, Arrival, Reception
 
 _log = structlog.get_logger()
@@ -42,11 +42,8 @@ DIMSE_TIMEOUT = timedelta(seconds=60)
 NETWORK_TIMEOUT = timedelta(seconds=60)
 """How long a sender may be silent within an association."""
 
-STORAGE_CLASSES = frozenset(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
-"""The SOP classes of the Storage Service that the library knows."""
 _VERIFICATION = UID("1.2.840.10008.1.1")
 _STORAGE_COMMITMENT_PUSH_MODEL = UID("1.2.840.10008.1.20.1")
-_STORAGE_SERVICE = UID("1.2.840.10008.4.2")
 
 _CALLING_AE_TITLE_NOT_RECOGNIZED = (0x01, 0x01, 0x03)
 """Rejected permanently by the service user (PS3.8 9.3.4)."""
@@ -148,7 +145,7 @@ class Acceptor:
     def _handlers(self) -> list[Any]:
         return [
             (evt.EVT_REQUESTED, self._on_requested),
-            (evt.EVT_SOP_COMMON, _services_of_unknown_classes),
+            (evt.EVT_SOP_COMMON, services_of_unknown_classes),
             (evt.EVT_ACCEPTED, self._on_accepted),
             (evt.EVT_REJECTED, self._on_rejected),
             (evt.EVT_RELEASED, self._on_released),
@@ -173,7 +170,7 @@ class Acceptor:
             return
         association.acceptor.supported_contexts = [
             *association.acceptor.supported_contexts,
-            *_storage_contexts(request.presentation_context_definition_list),
+            *storage_contexts(request.presentation_context_definition_list),
         ]
 
     def _on_accepted(self, event: evt.Event) -> None:
@@ -371,43 +368,6 @@ def _entity(ae_title: str) -> AE:
     # a destination that reports proposes itself as SCP (PS3.4 J.3.3, PS3.7 D.3.3.4)
     entity.add_supported_context(_STORAGE_COMMITMENT_PUSH_MODEL, scu_role=False, scp_role=True)
     return entity
-
-
-def is_storage(abstract_syntax: UID) -> bool:
-    """Whether a proposed SOP class is stored: a known or retired storage class, a private or an unknown one."""
-    if str(abstract_syntax) in STORAGE_CLASSES or abstract_syntax.is_private:
-        return True
-    if abstract_syntax not in UID_dictionary:
-        return True
-    return abstract_syntax.name.endswith("Storage (Retired)")
-
-
-def _storage_contexts(proposed: Iterable[PresentationContext]) -> list[PresentationContext]:
-    """Return what we support of a proposal: each storage class once, with every transfer syntax proposed for it.
-
-    Where one context proposes several, the sender's first that the standard knows is taken.
-    """
-    syntaxes: dict[UID, dict[UID, None]] = {}
-    for context in proposed:
-        abstract_syntax = cast(UID, context.abstract_syntax)
-        if is_storage(abstract_syntax):
-            syntaxes.setdefault(abstract_syntax, {}).update(dict.fromkeys(context.transfer_syntax))
-    return [
-        build_context(abstract_syntax, sorted(proposals, key=lambda uid: uid not in UID_dictionary))
-        for abstract_syntax, proposals in syntaxes.items()
-    ]
-
-
-def _services_of_unknown_classes(event: evt.Event) -> dict[UID, SOPClassCommonExtendedNegotiation]:
-    """Tell the library that the classes it does not know belong to the Storage Service (PS3.7 D.3.3.6)."""
-    items = {}
-    for context in event.assoc.acceptor.supported_contexts:
-        sop_class_uid = cast(UID, context.abstract_syntax)
-        if is_storage(sop_class_uid) and str(sop_class_uid) not in STORAGE_CLASSES:
-            item = SOPClassCommonExtendedNegotiation()
-            item.sop_class_uid, item.service_class_uid = sop_class_uid, _STORAGE_SERVICE
-            items[sop_class_uid] = item
-    return items
 
 
 def _now() -> datetime:
