@@ -16,7 +16,7 @@ def configure_logging(role: str, *, log_format: LogFormat | None = None) -> None
     """
     chosen = log_format or ("console" if sys.stderr.isatty() else "json")
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(pad_event_to=28)
+        structlog.dev.ConsoleRenderer(pad_event_to=28, exception_formatter=structlog.dev.plain_traceback)
         if chosen == "console"
         else structlog.processors.JSONRenderer()
     )
@@ -26,7 +26,7 @@ def configure_logging(role: str, *, log_format: LogFormat | None = None) -> None
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if chosen == "json":
-        shared.append(structlog.processors.dict_tracebacks)
+        shared.append(_tracebacks_without_values())
     structlog.configure(
         processors=[*shared, _role(role), renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
@@ -41,6 +41,13 @@ def configure_logging(role: str, *, log_format: LogFormat | None = None) -> None
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def _tracebacks_without_values() -> structlog.typing.Processor:
+    """Return a processor that writes a traceback without local variables: they could hold a patient's name."""
+    return structlog.processors.ExceptionRenderer(
+        structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    )
 
 
 def _role(role: str) -> structlog.typing.Processor:
