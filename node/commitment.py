@@ -300,6 +300,7 @@ def _request(conversation: Association, destination: Destination, request: _Requ
     except RuntimeError:  # the association ended since we looked
         status = Dataset()
     if "Status" not in status:
+        conversation.abort()  # pynetdicom may take a moment to notice, and would wait for another answer
         return f"{destination.name} did not answer the request for commitment."
     if status.Status != 0x0000:
         comment = f": {status.ErrorComment}" if status.get("ErrorComment") else ""

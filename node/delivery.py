@@ -82,6 +82,7 @@ class _Outcome:
 
     sent: bool
     reason: str = ""
+    association_lost: bool = False
 
 
 class Delivery:
@@ -147,7 +148,7 @@ class Delivery:
     def _send_all(
         self, destination: Destination, parcels: Sequence[_Parcel], clock: Callable[[], datetime]
     ) -> None:
-        """Send parcels over one association, and write down at once what became of each.
+        """Send parcels over one association, and write down what became of each, study by study.
 
         When the association is lost, the parcel that was on its way is postponed, and those behind it stay due:
         an object that breaks its destination holds up no other.
@@ -161,28 +162,44 @@ class Delivery:
                 port=destination.port,
                 timeout=destination.timeout,
             ) as conversation:
-                for parcel in parcels:
-                    if self._closing.is_set() or not conversation.is_established:
-                        break
-                    outcome = _send(conversation, destination, parcel)
-                    self._record(destination, [parcel], outcome, clock())
+                for _, group in groupby(parcels, key=_study_of):
+                    outcomes = self._send_study(conversation, destination, group)
+                    self._record(destination, outcomes, clock())
         except NoAssociation as reason:
             log.warning("destination-not-reached", destination=destination.name, reason=str(reason))
-            self._record(destination, parcels, _Outcome(False, f"{reason}."), clock())
+            outcome = _Outcome(False, f"{reason}.")
+            self._record(destination, [(parcel, outcome) for parcel in parcels], clock())
         except NothingAccepted:
-            for parcel in parcels:
-                self._record(destination, [parcel], _not_accepted(destination, parcel), clock())
+            outcomes = [(parcel, _not_accepted(destination, parcel)) for parcel in parcels]
+            self._record(destination, outcomes, clock())
+
+    def _send_study(
+        self, conversation: Association, destination: Destination, parcels: Iterable[_Parcel]
+    ) -> list[tuple[_Parcel, _Outcome]]:
+        """Send the parcels of one study while the association lasts, and return what became of those."""
+        outcomes = []
+        for parcel in parcels:
+            if self._closing.is_set() or not conversation.is_established:
+                break
+            outcome = _send(conversation, destination, parcel)
+            outcomes.append((parcel, outcome))
+            if outcome.association_lost:
+                conversation.abort()  # pynetdicom may take a moment to notice, and would wait for another answer
+        return outcomes
 
     def _record(
-        self, destination: Destination, parcels: Iterable[_Parcel], outcome: _Outcome, now: datetime
+        self, destination: Destination, outcomes: Sequence[tuple[_Parcel, _Outcome]], now: datetime
     ) -> None:
         """Write down what became of parcels, and move their studies on; one transaction for each study."""
-        by_study = attrgetter("study_instance_uid")
-        for study_instance_uid, group in groupby(sorted(parcels, key=by_study), key=by_study):
+        in_order = sorted(outcomes, key=lambda pair: _study_of(pair[0]))
+        for study_instance_uid, group in groupby(in_order, key=lambda pair: _study_of(pair[0])):
             with self._ledger.begin() as session:
-                for parcel in group:
+                for parcel, outcome in group:
                     _write_down(session, destination, parcel, outcome, now)
                 settle(session, study_instance_uid, now=now, commitment_destinations=self._commitment_names)
+
+
+_study_of = attrgetter("study_instance_uid")
 
 
 def clock_from(now: datetime) -> Callable[[], datetime]:
@@ -271,7 +288,9 @@ def _unanswered(destination: Destination) -> _Outcome:
     """Return the outcome of an object whose C-STORE had no answer."""
     seconds = destination.timeout.total_seconds()
     return _Outcome(
-        False, f"{destination.name} ended the association or did not answer the C-STORE in {seconds:g} s."
+        sent=False,
+        reason=f"{destination.name} ended the association or did not answer the C-STORE in {seconds:g} s.",
+        association_lost=True,
     )
 
 

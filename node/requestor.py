@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, NoReturn, cast
 
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, evt
+from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.presentation import PresentationContext, build_context
@@ -143,6 +143,7 @@ def association(
         NoAssociation: if there is nobody, or they reject or do not answer us.
         NothingAccepted: if they accept none of the presentation contexts.
     """
+    _config.LOG_HANDLER_LEVEL = "none"  # the library would describe every PDU to its log
     entity = _Caller(ae_title=calling_ae_title)
     entity.timeout = timeout
     entity.connection_timeout = CONNECT_TIMEOUT.total_seconds()

@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pynetdicom import AE, evt
-from pynetdicom.sop_class import Verification
-
-from node.commitment import PUSH_MODEL, CommitmentReport
+from node.association import Acceptor
+from node.commitment import CommitmentReport
 from node.delivery import Destination
+from node.reception import Reception
+from tests.delivery.small_studies import Node
 from tests.orthanc import Orthanc
 
 
@@ -45,19 +45,18 @@ class Pacs:
 
 
 @contextmanager
-def listening(port: int, on_report: Callable[[CommitmentReport], None]) -> Iterator[None]:
-    """Take commitment reports on MAMMOCALC's port, as the node's acceptor does."""
-
-    def answer(event: evt.Event) -> tuple[int, None]:
-        on_report(CommitmentReport.from_event(event.event_information))
-        return 0x0000, None
-
-    entity = AE(ae_title="MAMMOCALC")
-    entity.add_supported_context(Verification)
-    entity.add_supported_context(PUSH_MODEL, scu_role=True, scp_role=True)
-    handlers = [(evt.EVT_N_EVENT_REPORT, answer)]
-    server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
+def listening(node: Node, port: int, on_report: Callable[[CommitmentReport], None]) -> Iterator[None]:
+    """Let the node's acceptor take commitment reports."""
+    acceptor = Acceptor(
+        ae_title="MAMMOCALC",
+        host="127.0.0.1",
+        port=port,
+        reception=Reception(ledger=node.ledger, data_dir=node.data_dir),
+        on_study_touched=lambda _: None,
+        on_commitment=on_report,
+    )
+    acceptor.start()
     try:
         yield
     finally:
-        server.shutdown()
+        acceptor.stop()

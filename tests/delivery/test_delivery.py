@@ -226,8 +226,9 @@ def test_an_association_that_is_aborted_is_tried_again(node, storescp, habit):
     port, folder = storescp()
     node.destinations.append(destination("pacs", aborting))
     study = node.reported_study(views=VIEWS[:2])
-    now = NOW
+    now, began = NOW, time.monotonic()
     deliver(node, now=now)
+    assert time.monotonic() - began < 4, "waited for the answer of a destination that had hung up"
     first, *rest = sorted(node.deliveries(study), key=lambda row: -row.attempts)
     assert first.attempts == 1
     assert "ended the association" in first.reason
