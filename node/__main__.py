@@ -212,8 +212,7 @@ def run_all(settings: NodeSettings, config: Path | None) -> None:
         supervisor.start(Role(name="worker", command=work, after_death=after_death))
     else:
         log.warning("no-worker", reason='torch is not installed; pip install "mammocalc[worker]" brings it')
-    _say_hello(settings)
-    supervisor.run()
+    supervisor.run(ready=lambda: _listens(settings), when_ready=lambda: _say_hello(settings))
     ledger.close()
 
 
@@ -271,6 +270,16 @@ def _make_folder(data_dir: Path) -> None:
         ) from refused
     if not os.access(data_dir, os.W_OK):
         raise CannotStart(f"The data folder {data_dir} cannot be written; set another [node].data_dir.")
+
+
+def _listens(settings: NodeSettings) -> bool:
+    """Return whether the node takes connections already."""
+    host = "127.0.0.1" if settings.node.host in ("0.0.0.0", "::") else settings.node.host  # noqa: S104
+    try:
+        socket.create_connection((host, settings.node.port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _say_hello(settings: NodeSettings) -> None:

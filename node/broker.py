@@ -23,5 +23,14 @@ def embedded_broker(data_dir: Path) -> tuple[list[str], str]:
         short = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
         socket = Path(tempfile.gettempdir()) / f"mammocalc-{short}.sock"
     command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"]
-    command += ["--dir", str(folder), "--appendonly", "yes", "--save", "", "--loglevel", "warning"]
+    command += [
+        "--dir",
+        str(folder),
+        "--appendonly",
+        "yes",
+        "--save",
+        "",
+        "--logfile",
+        str(folder / "valkey.log"),
+    ]
     return command, f"redis+socket://{socket}"

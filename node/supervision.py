@@ -54,13 +54,17 @@ class Supervisor:
         running = _Running(role=role, process=self._spawn(role), started=time.monotonic())
         self._running.append(running)
 
-    def run(self) -> None:
-        """Watch the roles until SIGINT or SIGTERM, then stop them all."""
+    def run(self, ready: Callable[[], bool], when_ready: Callable[[], None]) -> None:
+        """Watch the roles until SIGINT or SIGTERM, then stop them all; call `when_ready` once `ready` holds."""
+        said = False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
         while not self._stopping:
             for running in self._running:
                 self._watch(running)
+            if not said and ready():
+                said = True
+                when_ready()
             time.sleep(0.1)
         self.stop()
 
