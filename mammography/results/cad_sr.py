@@ -127,11 +127,7 @@ def document(images: Sequence[AnsweredImage], assessment: Assessment) -> Item:
                 relationship=_CONTAINED,
                 concept=codes.FINDINGS_SUMMARY,
                 value=outcome(succeeded=bool(succeeded), failed=bool(failed), findings=bool(impressions)),
-                children=(
-                    _text(_PROPERTY, codes.IMPRESSION_DESCRIPTION, impression(images, assessment.reader)),
-                    *_algorithm(assessment.reader, with_parameters=True),
-                    *impressions,
-                ),
+                children=(*_overall_impression(images, assessment.reader), *impressions),
             ),
             Item(
                 relationship=_CONTAINED,
@@ -142,6 +138,12 @@ def document(images: Sequence[AnsweredImage], assessment: Assessment) -> Item:
             Item(relationship=_CONTAINED, concept=codes.SUMMARY_OF_ANALYSES, value=codes.NOT_ATTEMPTED),
         ),
     )
+
+
+def _overall_impression(images: Sequence[AnsweredImage], reader: ReaderIdentity) -> tuple[Item, ...]:
+    """Return the answer in words, and whose it is (TID 4002)."""
+    words = _text(_PROPERTY, codes.IMPRESSION_DESCRIPTION, impression(images, reader))
+    return (words, *_algorithm(reader, with_parameters=True))
 
 
 def outcome(*, succeeded: bool, failed: bool, findings: bool) -> Code:

@@ -28,7 +28,6 @@ from mammography.results.source import (
     reference_to,
     required,
 )
-from mammography.results.text import counted
 from mammography.uid import UidRole, mint
 from mammography.view import Laterality
 
@@ -202,7 +201,9 @@ def _add_annotations(dataset: Dataset, image: AnsweredImage) -> None:
 
 def notice_text(image: AnsweredImage) -> str:
     """Return the words of the technical layer."""
-    return f"Mammocalc: {counted([mark.finding for mark in image.marks])} marked"
+    calls = [mark.finding.assessment for mark in image.marks]
+    parts = [f"{calls.count(call)} {call}" for call in reversed(list(FindingAssessment)) if call in calls]
+    return f"Mammocalc: {', '.join(parts) or 'no calcifications'} marked"
 
 
 def _annotation(image: AnsweredImage, layer: str, marks: Sequence[Mark]) -> Dataset:

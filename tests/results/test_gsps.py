@@ -75,7 +75,7 @@ def test_marks_lie_on_the_layer_of_their_call_and_the_technical_layer_counts_the
     assert texts(state) == {
         "CALC_BENIGN": ["2 benign 93%"],
         "CALC_SUSPICIOUS": ["1 suspicious 93%"],
-        "TECHNICAL": ["Mammocalc: 1 suspicious finding and 1 benign finding of calcifications marked"],
+        "TECHNICAL": ["Mammocalc: 1 suspicious, 1 benign marked"],
     }
     assert [layer.GraphicLayer for layer in state.GraphicLayerSequence] == [
         "CALC_BENIGN",
