@@ -108,6 +108,7 @@ class StudyRow(Table):
 
     __table_args__ = (
         Index("ix_study_state_since", "state", "state_since"),
+        Index("ix_study_state_last_instance_at", "state", "last_instance_at"),
         Index("ix_study_last_instance_at", "last_instance_at"),
     )
 
@@ -202,7 +203,7 @@ class DeliveryRow(Table):
 
     __table_args__ = (
         UniqueConstraint("sop_instance_uid", "destination"),
-        Index("ix_delivery_due", "state", "next_attempt_at"),
+        Index("ix_delivery_due", "destination", "state", "next_attempt_at"),
     )
 
 

@@ -44,6 +44,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("study_instance_uid", name=op.f("pk_study")),
     )
     op.create_index("ix_study_last_instance_at", "study", ["last_instance_at"])
+    op.create_index("ix_study_state_last_instance_at", "study", ["state", "last_instance_at"])
     op.create_index("ix_study_state_since", "study", ["state", "state_since"])
 
     op.create_table(
@@ -151,7 +152,7 @@ def upgrade() -> None:
             "sop_instance_uid", "destination", name=op.f("uq_delivery_sop_instance_uid_destination")
         ),
     )
-    op.create_index("ix_delivery_due", "delivery", ["state", "next_attempt_at"])
+    op.create_index("ix_delivery_due", "delivery", ["destination", "state", "next_attempt_at"])
     op.create_index(op.f("ix_delivery_sop_instance_uid"), "delivery", ["sop_instance_uid"])
     op.create_index(op.f("ix_delivery_study_instance_uid"), "delivery", ["study_instance_uid"])
     op.create_index(op.f("ix_delivery_transaction_uid"), "delivery", ["transaction_uid"])
@@ -175,6 +176,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_history_study_instance_uid"), table_name="history")
 
     op.drop_table("history")
+    op.drop_index("ix_study_state_last_instance_at", table_name="study")
     op.drop_index("ix_study_state_since", table_name="study")
     op.drop_index("ix_study_last_instance_at", table_name="study")
 

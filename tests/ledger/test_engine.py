@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from mammography.ledger.engine import Ledger, UnsupportedLedger
+from mammography.ledger.engine import Ledger, NestedTransaction, UnsupportedLedger
 from mammography.ledger.schema import upgrade
 from mammography.ledger.studies import instances_of, studies
 from tests.ledger.given import STUDY, received
@@ -36,6 +36,17 @@ def test_sqlite_syncs_every_commit_and_keeps_its_foreign_keys(sqlite_url: str) -
         answers = {name: session.execute(text(f"PRAGMA {name}")).scalar_one() for name in asked}
     ledger.close()
     assert answers == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 60_000}
+
+
+def test_a_transaction_within_a_transaction_is_refused_and_not_waited_for(sqlite_url: str) -> None:
+    ledger = Ledger(sqlite_url)
+    with ledger.begin() as session:
+        with pytest.raises(NestedTransaction), ledger.begin():
+            pass
+        received(session)
+    with ledger.begin() as session:
+        assert len(studies(session)) == 1
+    ledger.close()
 
 
 def test_who_reads_waits_for_no_writer(ledger: Ledger) -> None:
