@@ -133,7 +133,9 @@ def _write_answer(
     for file, header in members.items():
         reading = said[str(header.SOPInstanceUID)]
         if reading.status is ReadStatus.READ:
-            draw(open_mammogram(file), reading).save(folder / f"{reading.sop_instance_uid}.png")
+            draw(open_mammogram(file), reading, reader=assessment.reader).save(
+                folder / f"{reading.sop_instance_uid}.png"
+            )
 
 
 def _what_it_is(header: Dataset) -> str:

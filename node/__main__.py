@@ -110,6 +110,8 @@ def _deliver(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> N
     )
     commitment = _commitment(settings, ledger)
     _sweep([delivery.sweep, commitment.sweep], stop)
+    delivery.close()
+    commitment.close()
 
 
 def _console(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from lab.demo.orthanc import Orthanc, orthanc_program
 from mammography.ledger.engine import Ledger
 from mammography.ledger.schema import upgrade
 from tests.delivery.peers import Pacs
 from tests.delivery.small_studies import Node
-from tests.orthanc import Orthanc, orthanc_program
 from tests.servers import free_port, wait_for
 
 

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from lab.demo.orthanc import Orthanc
 from node.association import Acceptor
 from node.commitment import CommitmentReport
 from node.delivery import Destination
 from node.reception import Reception
 from tests.delivery.small_studies import Node
-from tests.orthanc import Orthanc
 
 
 def destination(

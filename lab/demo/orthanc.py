@@ -1,4 +1,4 @@
-"""A real Orthanc as our PACS, started in a folder of its own (standard library alone: orthanc-test uses it too)."""
+"""A real Orthanc as our PACS, started in a folder of its own (standard library alone: the tests and orthanc-test use it too)."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from tests.servers import free_port
 
-TEMPLATE = Path(__file__).resolve().parent.parent / "orthanc-test" / "orthanc.json"
+TEMPLATE = Path(__file__).resolve().parents[2] / "orthanc-test" / "orthanc.json"
 """The configuration that every Orthanc of ours starts from."""
 
 START_SECONDS = 30.0
@@ -108,9 +108,11 @@ class Orthanc:
         (self.folder / "pid").unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
+        """Start it."""
         return self.start()
 
     def __exit__(self, *_: object) -> None:
+        """Stop it."""
         self.stop()
 
     @property
@@ -142,6 +144,11 @@ class Orthanc:
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Return what a POST of a JSON object answers, JSON decoded."""
         return json.loads(self._call("POST", path, json.dumps(body).encode()))
+
+    def find(self, query: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return what /tools/find answers."""
+        found: list[dict[str, Any]] = self.post("/tools/find", query)
+        return found
 
     def delete(self, path: str) -> None:
         """Delete a resource."""
