@@ -16,7 +16,7 @@ import pydicom.encaps
 import pydicom.pixels
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, JPEGExtended12Bit
 
 from mammography.view import View, ViewModifier, ViewPosition, view_of
@@ -36,6 +36,7 @@ _PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"
 _SPECIMEN_CODES = frozenset({"127457009", "G-8310"})
 _BROKEN = (
     AttributeError,
+    BytesLengthException,
     EOFError,
     IndexError,
     KeyError,
@@ -77,12 +78,19 @@ class Mammogram:
 
 
 def open_header(path: Path) -> Dataset:
-    """Return a file's data set without its pixel data.
+    """Return a file's data set without its pixel data; its class, identity and view can be asked for.
 
     Raises:
-        UnreadableMammogram: if the file is missing or no DICOM file.
+        UnreadableMammogram: if the file is missing, no DICOM file, or damaged there.
     """
-    return _dataset(path, stop_before_pixels=True)
+    header = _dataset(path, stop_before_pixels=True)
+    try:  # pydicom parses a value when it is first asked for
+        view_of(header)
+        for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"):
+            header.get(keyword)
+    except _BROKEN as damage:
+        raise UnreadableMammogram(_damaged(damage)) from damage
+    return header
 
 
 def open_mammogram(path: Path) -> Mammogram:
@@ -112,7 +120,7 @@ def open_mammogram(path: Path) -> Mammogram:
             header=header,
         )
     except _BROKEN as damage:
-        raise UnreadableMammogram(f"The object is damaged: {damage}.") from damage
+        raise UnreadableMammogram(_damaged(damage)) from damage
 
 
 def spacing_of(header: Dataset) -> float:
@@ -196,7 +204,12 @@ def _dataset(path: Path, *, stop_before_pixels: bool) -> FileDataset:
     except RecursionError as cause:
         raise UnreadableMammogram("The object is damaged: its sequences are nested too deeply.") from cause
     except _BROKEN as cause:
-        raise UnreadableMammogram(f"The file is damaged: {cause}.") from cause
+        raise UnreadableMammogram(_damaged(cause)) from cause
+
+
+def _damaged(cause: Exception) -> str:
+    """Return the sentence for damaged bytes; pydicom's own may quote them, and with them the patient."""
+    return f"The object is damaged and cannot be parsed ({type(cause).__name__})."
 
 
 def _refuse_inflated(path: Path) -> None:

@@ -79,6 +79,13 @@ def finish(
     (out / CARD_FILE).write_text(_card(chosen, history, cases[True], scores, windows))
 
 
+def write_measured(folder: Path, text: str) -> None:
+    """Replace the last section of a folder's card by what was measured."""
+    card = folder / CARD_FILE
+    before = card.read_text().partition(MEASURED_HEADING)[0]
+    card.write_text(f"{before}{MEASURED_HEADING}\n\n{text}\n")
+
+
 def network_bytes(average: dict[str, Tensor]) -> bytes:
     """Return the weights as a safetensors file of half precision."""
     kept = {name: value.half().contiguous() for name, value in average.items() if UNUSED_WEIGHT not in name}

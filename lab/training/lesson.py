@@ -84,7 +84,8 @@ def lesson_of(scene: Scene, plan: ReaderPlan) -> Lesson:
 def write_lesson(lesson: Lesson, path: Path) -> None:
     """Write a lesson to one file, whole or not at all."""
     partial = path.with_name(f"partial-{path.name}")
-    np.savez(partial, **{field.name: np.asarray(getattr(lesson, field.name)) for field in fields(lesson)})
+    arrays = {field.name: np.asarray(getattr(lesson, field.name)) for field in fields(lesson)}
+    np.savez(partial, allow_pickle=False, **arrays)
     partial.rename(path)
 
 

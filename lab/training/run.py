@@ -64,6 +64,8 @@ class Run:
     share: float = 0.0
     """How much of the run is done, 0 to 1."""
     lessons: dict[Path, Lesson] = field(default_factory=dict)
+    seen: set[Path] = field(default_factory=set)
+    """Every lesson that was ever taken up."""
     mistakes: dict[Path, NDArray[np.float32]] = field(default_factory=dict)
 
 
@@ -84,6 +86,7 @@ def load_lessons(run: Run, folder: Path) -> None:
     """Take up the newest lessons, let the oldest go, and weigh rare morphologies up."""
     newest = sorted(folder.glob("lesson-???-??????.npz"))[-MOST_LESSONS:]
     run.lessons = {path: run.lessons.get(path) or read_lesson(path) for path in newest}
+    run.seen.update(newest)
     run.mistakes = {path: places for path, places in run.mistakes.items() if path in run.lessons}
     counts = np.zeros(len(run.morphology_weights))
     for lesson in run.lessons.values():
@@ -134,6 +137,9 @@ def learn(run: Run, plan: ReaderPlan, *, lessons: Path, out: Path, lasting: time
             loaded = time.monotonic()
         if now - saved > SAVE_EVERY.total_seconds():
             save(run, out / CHECKPOINT_FILE)
+            log.info(
+                "checkpoint-saved", step=run.step, share=round(run.share, 3), losses=parts.round(3).tolist()
+            )
             saved = now
         yield Progress(run.step, run.share, len(run.lessons), parts)
     save(run, out / CHECKPOINT_FILE)
@@ -143,7 +149,7 @@ def averaged(run: Run, plan: ReaderPlan) -> Network:
     """Return the network with the averaged weights, for looking rather than learning."""
     network = Network(plan.widths, len(plan.morphologies))
     network.load_state_dict(run.average)
-    return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def mine(run: Run, plan: ReaderPlan) -> None:

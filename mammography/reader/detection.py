@@ -65,7 +65,7 @@ def maps_of(network: Network, image: Tensor) -> Maps:
     height = image.shape[-2]
     with torch.inference_mode():
         if height <= STRIP + HALO:
-            return network(_fast(image))
+            return Maps(*network(_fast(image)))
         parts = []
         for top in range(0, height, STRIP):
             bottom = min(top + STRIP, height)
@@ -120,9 +120,4 @@ def _rows(maps: Maps, top: int, bottom: int) -> Maps:
     """Return some rows, given in reader pixels, of every map."""
     assert top % STRIDE == 0, "strips begin on the coarsest cells"  # noqa: S101
     cells = Maps(center=CELL, size=CELL, macro=COARSE_CELL, morphology=COARSE_CELL)  # type: ignore[arg-type]
-    return Maps(
-        *(
-            map_[..., top // cell : bottom // cell, :]  # type: ignore[operator]
-            for map_, cell in zip(maps, cells, strict=True)
-        )
-    )
+    return Maps(*(map_[..., top // cell : bottom // cell, :] for map_, cell in zip(maps, cells, strict=True)))

@@ -24,6 +24,7 @@ MASK_STEP = 8
 """Stored pixels per element of a breast mask, in rows and in columns."""
 SKIN_MM = 1.0
 SMALLEST_BREAST_MM2 = 400.0
+_NO_BREAST = "No breast was found on the image."
 _LOW_PASS, _NOISE = 8, 32
 """Windows of the high-pass and of the noise around, in reader pixels: 0.6 and 2.2 mm at 0.07 mm."""
 
@@ -34,7 +35,7 @@ class Prepared:
 
     `image`: [1, 2, height, width], float32, sides multiples of STRIDE, chest wall on the left; channel 0 is the
     value between in-breast quantiles (-1 to 1), channel 1 the noise-equalised high-pass. `breast`: [height,
-    width], true inside the skin. `grid` leads from reader pixels to stored ones; `spacing_mm` is that of the
+    width], true well inside the skin, where specks are looked for. `grid` leads from reader pixels to stored ones; `spacing_mm` is that of the
     reader pixels.
     """
 
@@ -91,13 +92,15 @@ def prepare(
     rows, columns = (slice(a // MASK_STEP, -(-b // MASK_STEP)) for a, b in ((top, bottom), (left, right)))
     picture = torch.from_numpy(np.ascontiguousarray(values[top:bottom, left:right], dtype=np.float32))
     picture = _scaled(picture[None, None], scale)
-    within = ndimage.binary_erosion(breast, iterations=_skin_steps(spacing_mm), border_value=1)[rows, columns]
-    inside = torch.from_numpy(np.ascontiguousarray(within))
-    inside = functional.interpolate(inside[None, None].float(), size=picture.shape[-2:], mode="nearest") > 0
-    picture, inside = _padded(picture), _padded(inside.float()) > 0
+    steps = _skin_steps(spacing_mm)
+    inside, searched = (
+        _enlarged(ndimage.binary_erosion(breast, iterations=depth, border_value=1)[rows, columns], picture)
+        for depth in (steps, steps + 1)
+    )
+    picture = _padded(picture)
     return Prepared(
         image=_channels(picture, inside, plan),
-        breast=inside[0, 0].numpy(),
+        breast=searched[0, 0].numpy(),
         grid=grid,
         spacing_mm=spacing_mm / scale,
     )
@@ -116,13 +119,15 @@ def breast_mask(values: NDArray[np.floating[Any]], spacing_mm: float) -> NDArray
     small = np.pad(values, ((0, -rows % MASK_STEP), (0, -columns % MASK_STEP)), mode="edge")
     small = small.reshape(small.shape[0] // MASK_STEP, MASK_STEP, -1, MASK_STEP).mean((1, 3))
     low, high = np.quantile(small, (0.001, 0.999))
+    if high <= low:
+        raise UnreadableMammogram(_NO_BREAST)
     level = np.log1p(np.clip((small - low) / max(float(high - low), 1e-6), 0.0, 1.0) * 100.0)
     mask = ndimage.binary_opening(level > _otsu(level), iterations=2)
     pieces, count = ndimage.label(mask)
     if count:
         mask = ndimage.binary_fill_holes(pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:])))
     if mask.sum() * (MASK_STEP * spacing_mm) ** 2 < SMALLEST_BREAST_MM2:
-        raise UnreadableMammogram("No breast was found on the image.")
+        raise UnreadableMammogram(_NO_BREAST)
     return np.asarray(mask, dtype=np.bool_)
 
 
@@ -135,7 +140,7 @@ def _otsu(level: NDArray[np.floating[Any]]) -> float:
     above = below[-1] - below
     with np.errstate(divide="ignore", invalid="ignore"):
         between = below * above * (weighted / below - (weighted[-1] - weighted) / above) ** 2
-    return float(edges[1 + int(np.nanargmax(between))])
+    return float(edges[1 + int(np.argmax(np.nan_to_num(between)))])
 
 
 def _box(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> tuple[int, int, int, int]:
@@ -168,6 +173,12 @@ def _padded(picture: Tensor) -> Tensor:
     height, width = picture.shape[-2:]
     multiple = max(STRIDE, _NOISE)
     return functional.pad(picture, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+
+
+def _enlarged(mask: NDArray[np.bool_], picture: Tensor) -> Tensor:
+    """Return a mask of MASK_STEP at the size of a picture, padded as that will be."""
+    map_ = torch.from_numpy(np.ascontiguousarray(mask))[None, None].float()
+    return _padded(functional.interpolate(map_, size=picture.shape[-2:], mode="nearest")) > 0
 
 
 def _channels(picture: Tensor, inside: Tensor, plan: ReaderPlan) -> Tensor:

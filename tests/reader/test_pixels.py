@@ -1,0 +1,73 @@
+"""The same image gives the same pixels, however it was compressed."""
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from mammography.mammogram import open_mammogram
+
+PIXELS = np.random.default_rng(8).integers(0, 4096, (640, 512)).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    "syntax", [JPEG2000Lossless, JPEGLSLossless, RLELossless], ids=lambda syntax: syntax.name
+)
+def test_a_losslessly_compressed_mammogram_has_the_pixels_that_were_stored(mammogram, syntax):
+    path = mammogram(PIXELS)
+    dataset = pydicom.dcmread(path)
+    dataset.compress(syntax)
+    dataset.save_as(path)
+    assert np.array_equal(open_mammogram(path).pixels, PIXELS)
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+def test_every_native_encoding_has_the_pixels_that_were_stored(mammogram, syntax):
+    path = mammogram(PIXELS)
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.save_as(path, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True)
+    assert np.array_equal(open_mammogram(path).pixels, PIXELS)
+
+
+def test_big_endian_pixels_are_not_turned_around(mammogram):
+    path = mammogram(PIXELS)
+    dataset = Dataset(dict(pydicom.dcmread(path).items()))
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.PixelData = PIXELS.astype(">u2").tobytes()
+    dataset.save_as(path, implicit_vr=False, little_endian=False, enforce_file_format=True)
+    assert np.array_equal(open_mammogram(path).pixels, PIXELS)
+
+
+def test_overlays_in_unused_high_bits_are_not_grey_values(mammogram):
+    assert np.array_equal(open_mammogram(mammogram(PIXELS | 0x8000)).pixels, PIXELS)
+
+
+def test_a_mammogram_carries_its_view_and_the_pitch_of_its_detector(mammogram):
+    opened = open_mammogram(mammogram(PIXELS, PhotometricInterpretation="MONOCHROME1"))
+    assert (str(opened.view), opened.spacing_mm, opened.inverted) == ("L CC", 0.07, True)
+    assert "PixelData" not in opened.header
+
+
+def test_pixel_spacing_in_the_breast_is_magnified_back_to_the_detector(mammogram):
+    path = mammogram(
+        ImagerPixelSpacing=None,
+        PixelSpacing=[0.06, 0.06],
+        EstimatedRadiographicMagnificationFactor="1.1",
+    )
+    assert open_mammogram(path).spacing_mm == pytest.approx(0.066)
+
+
+def test_an_image_without_a_view_can_still_be_opened(mammogram):
+    assert open_mammogram(mammogram(ViewPosition="", ImageLaterality=None)).view is None

@@ -1,0 +1,140 @@
+"""The shipped reader on images whose truth is known."""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydicom.dataset import Dataset
+
+from mammography.coordinates import inside
+from mammography.finding import ReadStatus
+from mammography.mammogram import FOR_PRESENTATION, FOR_PROCESSING, Mammogram
+from mammography.reader.detection import HALO, STRIP, maps_of
+from mammography.reader.network import STRIDE
+from mammography.reader.reader import Reader
+from mammography.reader.weights_folder import SHIPPED_WEIGHTS, open_weights
+from tests.reader.conftest import mammogram_file
+
+READ_AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+def test_the_easy_cluster_lies_inside_a_mark(reader, easy_scene):
+    reading = reader.read_image(_mammogram(easy_scene.pixels))
+    assert reading.status is ReadStatus.READ
+    assert max(_share_inside(easy_scene, finding) for finding in reading.findings) == 1.0
+
+
+def test_a_mark_is_a_simple_polygon_on_the_image_around_its_specks(reader, easy_scene):
+    for finding in reader.read_image(_mammogram(easy_scene.pixels)).findings:
+        assert len(finding.outline) >= 3
+        assert len(set(finding.outline)) == len(finding.outline)
+        assert all(0 <= point.column <= 1280 and 0 <= point.row <= 1664 for point in finding.outline)
+        assert all(inside(speck.center, finding.outline) for speck in finding.specks)
+        assert finding.detection >= reader.plan.detection_score
+
+
+def test_the_same_image_gets_the_same_answer_on_one_thread_and_on_two(easy_scene):
+    threads, answers = torch.get_num_threads(), []
+    for count in (1, 2, 2):
+        torch.set_num_threads(count)
+        answers.append(Reader.load().read_image(_mammogram(easy_scene.pixels)))
+    torch.set_num_threads(threads)
+    assert answers[0] == answers[1] == answers[2]
+
+
+def test_a_mirrored_image_has_mirrored_findings(reader, easy_scene):
+    left = reader.read_image(_mammogram(easy_scene.pixels))
+    right = reader.read_image(_mammogram(np.ascontiguousarray(easy_scene.pixels[:, ::-1])))
+    assert len(left.findings) == len(right.findings) > 0
+    for one, other in zip(left.findings, right.findings, strict=True):
+        assert (one.detection, one.suspicion, one.morphology) == (
+            other.detection,
+            other.suspicion,
+            other.morphology,
+        )
+        assert one.center.column == pytest.approx(1280 - other.center.column)
+
+
+def test_an_inverted_image_has_the_same_findings(reader, easy_scene):
+    plain = reader.read_image(_mammogram(easy_scene.pixels))
+    inverted = reader.read_image(_mammogram(4095 - easy_scene.pixels, inverted=True))
+    assert plain == inverted
+
+
+@pytest.mark.parametrize("sigma", [0.0, 25.0])
+def test_nothing_is_marked_on_a_uniform_breast(reader, sigma):
+    rows, columns = np.mgrid[:1664, :1280]
+    noise = np.random.default_rng(0).normal(1500, sigma, rows.shape)
+    pixels = np.where(np.hypot(rows - 800, columns) < 700, noise, 0).astype(np.uint16)
+    reading = reader.read_image(_mammogram(pixels))
+    assert (reading.status, reading.findings) == (ReadStatus.READ, ())
+
+
+def test_an_image_of_more_specks_than_the_plan_allows_is_withheld(easy_scene):
+    weights = open_weights(SHIPPED_WEIGHTS)
+    strict = Reader(weights._replace(plan=weights.plan.model_copy(update={"most_points": 4})))
+    reading = strict.read_image(_mammogram(easy_scene.pixels))
+    assert (reading.status, reading.findings) == (ReadStatus.NOT_READ, ())
+    assert re.fullmatch(
+        r"noise or artefact suspected: \d+ candidate points; result withheld", str(reading.reason)
+    )
+
+
+def test_strips_give_the_maps_of_the_whole_image():
+    weights = open_weights(SHIPPED_WEIGHTS)
+    image = torch.randn(1, 2, STRIP + HALO + 20 * STRIDE, 128, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        whole = weights.network(image)
+    for strips, at_once in zip(maps_of(weights.network, image), whole, strict=True):
+        torch.testing.assert_close(strips, at_once, atol=1e-3, rtol=1e-3)
+
+
+def test_an_assessment_has_an_entry_for_every_mammogram_in_the_order_given(reader, tmp_path):
+    paths = [
+        mammogram_file(tmp_path / "raw.dcm", SOPClassUID=FOR_PROCESSING, SOPInstanceUID="1.1"),
+        mammogram_file(tmp_path / "shown.dcm", SOPInstanceUID="1.2"),
+        mammogram_file(tmp_path / "ct.dcm", SOPClassUID="1.2.840.10008.5.1.4.1.1.2", SOPInstanceUID="1.3"),
+        mammogram_file(tmp_path / "cut.dcm", SOPInstanceUID="1.4", ViewPosition="MLO"),
+    ]
+    paths[3].write_bytes(paths[3].read_bytes()[:9000])
+    beats = []
+    assessment = reader.read_study(paths, read_at=READ_AT, beat=lambda: beats.append(1))
+    assert [image.sop_instance_uid for image in assessment.images] == ["1.1", "1.2", "1.4"]
+    reasons = [image.reason for image in assessment.images]
+    assert reasons[0] == "The study holds the L CC image For Presentation, which is read."
+    assert str(reasons[2]).startswith("The pixel data holds ")
+    assert assessment.images[0].status is assessment.images[2].status is ReadStatus.NOT_READ
+    assert len(beats) == 3
+    assert assessment.read_at == READ_AT
+
+
+def test_a_raw_image_without_its_presentation_is_not_skipped(reader, tmp_path):
+    raw = mammogram_file(tmp_path / "raw.dcm", SOPClassUID=FOR_PROCESSING)
+    other = mammogram_file(tmp_path / "other.dcm", ViewPosition="MLO", SOPInstanceUID="1.5")
+    reasons = [image.reason for image in reader.read_study([raw, other], read_at=READ_AT).images]
+    assert not any("For Presentation" in str(reason) for reason in reasons)
+
+
+def _mammogram(pixels, *, inverted=False):
+    """Return pixels at 0.1 mm as an opened mammogram."""
+    return Mammogram(
+        path=Path("image.dcm"),
+        sop_instance_uid="1.2.3",
+        sop_class_uid=FOR_PRESENTATION,
+        study_instance_uid="1.2",
+        view=None,
+        rows=pixels.shape[0],
+        columns=pixels.shape[1],
+        spacing_mm=0.1,
+        inverted=inverted,
+        pixels=pixels,
+        header=Dataset(),
+    )
+
+
+def _share_inside(scene, finding):
+    """Return how much of a scene's specks an outline holds."""
+    return np.mean([inside(speck.center, finding.outline) for speck in scene.specks])
