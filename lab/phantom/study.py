@@ -1,0 +1,105 @@
+"""A whole screening study: both breasts in two views, and the lesions of a breast in both of its views."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from numpy.random import Generator
+
+from lab.phantom.anatomy import BreastPlan, plan_breast
+from lab.phantom.fields import generator
+from lab.phantom.lesions import LesionPlan, plan_lesion, random_lesions
+from lab.phantom.presentation import VENDORS, Vendor
+from lab.phantom.scene import make_scene
+from lab.phantom.truth import Scene
+from mammography.finding import Morphology
+from mammography.view import Laterality, View, ViewPosition
+
+VIEWS = tuple(
+    View(laterality=side, position=position)
+    for side in (Laterality.RIGHT, Laterality.LEFT)
+    for position in (ViewPosition.CC, ViewPosition.MLO)
+)
+"""In the order in which a radiographer takes them here: R CC, R MLO, L CC, L MLO."""
+
+MOST_TRIES = 8
+"""How often a view of an easy study is drawn anew, until its lesion is easy there too."""
+
+NORMAL_BREASTS = 0.35
+"""The share of breasts without any lesion in a study that is not easy."""
+
+
+class NotEasy(Exception):
+    """No try made every lesion of an easy study easy; a matrix that is too small shows too little of a breast."""
+
+
+def make_study(
+    seed: int, *, easy: bool = False, rows: int = 3328, columns: int = 2560, spacing_mm: float = 0.07
+) -> list[Scene]:
+    """Return the four views of a screening study; the same arguments always give the same study.
+
+    A lesion has the same specks in both views of its breast, at the same depth behind the nipple. In an easy
+    study each breast holds one cluster that anyone can see, a suspicious one in the right breast.
+
+    Raises:
+        NotEasy: if an easy cluster could not be placed.
+    """
+    return list(draw_study(seed, easy=easy, rows=rows, columns=columns, spacing_mm=spacing_mm))
+
+
+def draw_study(seed: int, *, easy: bool, rows: int, columns: int, spacing_mm: float) -> Iterator[Scene]:
+    """Yield the views of `make_study` one by one, each as soon as it is drawn."""
+    rng = generator(seed, "study")
+    vendor = VENDORS[int(rng.choice(len(VENDORS), p=[0.4, 0.25, 0.2, 0.15]))]
+    density = int(rng.choice(3)) if easy else None
+    for side in (Laterality.RIGHT, Laterality.LEFT):
+        breast = plan_breast(rng, density=density)
+        reach_mm = breast.protrusion * columns * spacing_mm
+        lesions = _easy_lesions(side, reach_mm, rng) if easy else _lesions(reach_mm, rng)
+        for view in (view for view in VIEWS if view.laterality is side):
+            yield _view(seed, view, breast, lesions, vendor, easy, (rows, columns, spacing_mm))
+
+
+def _view(
+    seed: int,
+    view: View,
+    breast: BreastPlan,
+    lesions: tuple[LesionPlan, ...],
+    vendor: Vendor,
+    easy: bool,
+    matrix: tuple[int, int, float],
+) -> Scene:
+    """Return one view; of an easy study the first try in which every lesion is easy."""
+    rows, columns, spacing_mm = matrix
+    for attempt in range(MOST_TRIES if easy else 1):
+        scene = make_scene(
+            seed * 1000 + attempt,
+            view=view,
+            rows=rows,
+            columns=columns,
+            spacing_mm=spacing_mm,
+            lesions=lesions,
+            vendor=vendor,
+            breast=breast,
+            singles=0.0 if easy else 2.0,
+        )
+        if not easy or (len(scene.groups) == len(lesions) and all(group.easy for group in scene.groups)):
+            return scene
+    raise NotEasy(f"Study {seed} has no easy cluster in {view}; take another seed or a larger matrix.")
+
+
+def _easy_lesions(side: Laterality, reach_mm: float, rng: Generator) -> tuple[LesionPlan, ...]:
+    """Return one cluster that anyone can see: suspicious in the right breast, benign in the left."""
+    suspicious = (Morphology.FINE_PLEOMORPHIC, Morphology.COARSE_HETEROGENEOUS)
+    kinds = suspicious if side is Laterality.RIGHT else (Morphology.PUNCTATE, Morphology.ROUND)
+    kind = kinds[int(rng.choice(len(kinds)))]
+    depth_mm = float(rng.uniform(0.3, 0.6) * reach_mm)
+    return (plan_lesion(kind, int(rng.integers(2**31)), rng, depth_mm=depth_mm, easy=True),)
+
+
+def _lesions(reach_mm: float, rng: Generator) -> tuple[LesionPlan, ...]:
+    """Return what a breast holds: nothing, or a mix; each lesion at one depth in both views."""
+    if rng.random() < NORMAL_BREASTS:
+        return ()
+    return tuple(
+        replace(lesion, depth_mm=float(rng.uniform(0.2, 0.75) * reach_mm)) for lesion in random_lesions(rng)
+    )
