@@ -41,13 +41,13 @@ def read(
 
     Example: mammocalc read study-folder --out answer
     """
-    from mammography.reader.plan import WeightsRefused
+    from mammography.reader.plan import UnusableWeights
     from mammography.reader.reader import Reader
 
     try:
         files = dicom_candidates(paths)
         reader = Reader.load(weights)
-    except (NothingToRead, WeightsRefused) as mistake:
+    except (NothingToRead, UnusableWeights) as mistake:
         typer.echo(str(mistake), err=True)
         raise typer.Exit(2) from mistake
     entries = read_files(files, reader, out, datetime.now(UTC))
