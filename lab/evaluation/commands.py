@@ -35,7 +35,6 @@ def evaluate(
     Example: mammocalc evaluate --studies 25 --seed 1
     """
     from lab.evaluation import measurement
-    from lab.phantom.study import make_study
     from mammography.progress import tracked
     from mammography.reader.plan import UnusableWeights
     from mammography.reader.reader import Reader
@@ -46,10 +45,8 @@ def evaluate(
     except UnusableWeights as refusal:
         typer.echo(str(refusal), err=True)
         raise typer.Exit(2) from refusal
-    scenes = (make_study(seed + number, easy=easy) for number in range(studies))
-    results = list(
-        tracked(measurement.measure(scenes, reader), label="reading synthetic images", total=4 * studies)
-    )
+    steps = measurement.measure(range(seed, seed + studies), reader, easy=easy)
+    results = list(tracked(steps, label="reading synthetic images", total=4 * studies))
     figures = measurement.figures_of(results, reader, seed=seed)
     command = shlex.join(["mammocalc", *sys.argv[1:]])
     if card:

@@ -12,6 +12,7 @@ import numpy as np
 from lab.evaluation.matching import Verdict, groups_asked_for, judge, match, stored_places
 from lab.evaluation.statistics import Interval, bootstrapped_area, threshold_at, wilson
 from lab.phantom.dicom import to_dicom
+from lab.phantom.study import make_study
 from lab.phantom.truth import Scene, TruthGroup
 from mammography.coordinates import inside
 from mammography.finding import ImageReading, ReadStatus
@@ -80,25 +81,25 @@ class Figures:
     notes: tuple[str, ...] = field(default=())
 
 
-def measure(studies: Iterable[Sequence[Scene]], reader: Reader) -> Iterator[ImageResult]:
+def measure(seeds: Iterable[int], reader: Reader, *, easy: bool) -> Iterator[ImageResult]:
     """Return what a reader finds on studies; every image goes through a DICOM file, as it would arrive."""
     with TemporaryDirectory() as folder:
-        for number, scenes in enumerate(studies):
-            for scene in scenes:
+        for seed in seeds:
+            for scene in make_study(seed, easy=easy):
                 path = Path(folder) / "image.dcm"
-                to_dicom(scene).save_as(path, enforce_file_format=True)
-                yield measure_image(scene, path, reader, study=number)
+                to_dicom(scene, seed=seed).save_as(path, enforce_file_format=True)
+                yield measure_image(scene, path, reader, study=seed)
 
 
 def measure_image(scene: Scene, path: Path, reader: Reader, *, study: int) -> ImageResult:
     """Return what a reader finds on the image in a file, beside the scene that it shows."""
     began = time.monotonic()
     mammogram = open_mammogram(path)
-    reading = reader.read_image(mammogram)
-    seconds = time.monotonic() - began
     prepared = reader.prepared(mammogram)
     marks = reader.points(prepared, lowest_score=LOWEST_SCORE)
     points = marks.chosen(marks.scores >= reader.plan.point_score)
+    reading = reader.reading_of(mammogram, prepared, points)
+    seconds = time.monotonic() - began
     single = match(scene, marks, stored_places(marks, prepared.grid))
     matching = match(scene, points, stored_places(points, prepared.grid))
     best: dict[int, tuple[float, float]] = {}

@@ -50,6 +50,7 @@ def train(
     Example: mammocalc train --scenes 2500 --minutes 60 --out weights
     """
     from lab.training import finishing, run
+    from lab.training.fitting import TooLittleLearned
     from lab.training.scenes import first_plan
     from mammography.progress import tracked
 
@@ -74,8 +75,12 @@ def train(
     )
     windows = 4 * validation
     steps = finishing.finish(state.average, plan, out, windows=windows, whole=validation, history=history)
-    for _ in tracked(steps, label="choosing thresholds", total=windows + validation):
-        pass
+    try:
+        for _ in tracked(steps, label="choosing thresholds", total=windows + validation):
+            pass
+    except TooLittleLearned as refusal:
+        typer.echo(str(refusal), err=True)
+        raise typer.Exit(1) from refusal
     typer.echo(f"The weights are in {out}; measure them with: mammocalc evaluate --weights {out} --card")
 
 

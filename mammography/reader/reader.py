@@ -79,7 +79,10 @@ class Reader:
             prepared = self.prepared(mammogram)
         except UnreadableMammogram as refusal:
             return _not_read(mammogram.sop_instance_uid, mammogram.view, str(refusal))
-        points = self.points(prepared)
+        return self.reading_of(mammogram, prepared, self.points(prepared))
+
+    def reading_of(self, mammogram: Mammogram, prepared: Prepared, points: Points) -> ImageReading:
+        """Return what the reader says of the specks that were found on a mammogram."""
         if len(points) > self.plan.most_points:
             reason = f"noise or artefact suspected: {len(points)} candidate points; result withheld"
             return _not_read(mammogram.sop_instance_uid, mammogram.view, reason)
