@@ -154,12 +154,12 @@ def _amorphous(distribution: Distribution | None, rng: Generator, easy: bool) ->
 def _coarse_heterogeneous(distribution: Distribution | None, rng: Generator, easy: bool) -> list[SpeckPlan]:
     def shape() -> Shape:
         return Shape(
-            diameter_mm=float(np.clip(np.exp(rng.normal(np.log(0.62), 0.33)), 0.4 if easy else 0.25, 1.5)),
+            diameter_mm=float(np.clip(np.exp(rng.normal(np.log(0.62), 0.33)), 0.5 if easy else 0.25, 1.5)),
             elongation=rng.uniform(1, 1.8),
             roughness=0.25,
             lobes=int(rng.integers(1, 4)),
-            density=rng.uniform(0.5, 1),
-            flatness=0.55,
+            density=rng.uniform(0.8 if easy else 0.5, 1),
+            flatness=0.8 if easy else 0.55,
         )
 
     count = int(rng.integers(8 if easy else 4, 16))

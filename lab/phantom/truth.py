@@ -32,7 +32,8 @@ LARGE = frozenset(
 )
 """Morphologies that are drawn into `Scene.macro`: large structures rather than small specks."""
 
-EASY_D_PRIME = 15.0
+EASY_D_PRIME = 25.0
+"""Below it a speck is clear of the noise but may hide in the anatomy: d' knows nothing of tissue."""
 EASY_SPECKS = 5
 EASY_EXTENT_MM = 20.0
 MACRO_STEP = 4
@@ -57,7 +58,7 @@ class TruthSpeck:
 class TruthGroup:
     """One lesion of one image.
 
-    `easy`: at least five specks of d' >= 15, all well inside the breast, within 20 mm, no other group near.
+    `easy`: at least five specks of d' >= 25, all well inside the breast, within 20 mm, no other group near.
     """
 
     number: int
