@@ -13,6 +13,7 @@ from lab.evaluation.matching import Verdict
 from lab.evaluation.statistics import wilson
 from lab.phantom.truth import Scene
 from lab.training.fitting import (
+    HeldOut,
     SceneCases,
     collect,
     fit,
@@ -60,13 +61,14 @@ def finish(
             yield "whole images" if is_whole else "windows"
     everything = cases[False] + cases[True]
     scores = held_out_scores(cases[True], also=cases[False])
+    all_scores = held_out_scores(everything)
     classification = fit(everything).model_dump_json(indent=1).encode()
     chosen = plan.model_copy(
         update={
             "trained_on": TRAINED_ON,
             "operating_points": operating_points(cases[True], scores),
-            "suspicious_score": suspicious_score(everything, held_out_scores(everything)),
-            "morphology_score": morphology_score(everything),
+            "suspicious_score": suspicious_score(everything, all_scores),
+            "morphology_score": morphology_score(everything, all_scores),
             "files": {
                 NETWORK_FILE: hashlib.sha256(weights).hexdigest(),
                 CLASSIFICATION_FILE: hashlib.sha256(classification).hexdigest(),
@@ -102,7 +104,7 @@ def _card(
     plan: ReaderPlan,
     history: History,
     scenes: list[SceneCases],
-    scores: list[list[tuple[float, float]]],
+    scores: list[list[HeldOut]],
     windows: int,
 ) -> str:
     """Return the card: what the weights are, what they were taught and chosen on, what they are not."""
@@ -151,11 +153,11 @@ Not yet: `mammocalc evaluate --card` writes this section.
 """
 
 
-def _reached(scenes: list[SceneCases], scores: list[list[tuple[float, float]]], threshold: float) -> str:
+def _reached(scenes: list[SceneCases], scores: list[list[HeldOut]], threshold: float) -> str:
     """Return what a threshold reaches on whole validation images, in words."""
     false, found, asked = 0, 0, 0
     for scene, row in zip(scenes, scores, strict=True):
-        marked = [case for case, score in zip(scene.cases, row, strict=True) if score[0] >= threshold]
+        marked = [case for case, score in zip(scene.cases, row, strict=True) if score.detection >= threshold]
         false += sum(case.verdict is Verdict.FALSE for case in marked)
         wanted = {number for number, _ in scene.asked}
         asked += len(wanted)

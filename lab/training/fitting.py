@@ -1,7 +1,9 @@
 """What is chosen once the network is taught: the logistic models and the thresholds, on scenes it never saw."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,8 @@ from mammography.reader.reader import Candidate, Reader
 PENALTY = 3.0
 """Strength of the squared penalty on the weights, in cases."""
 FOLDS = 5
+FEWEST_OF_A_MORPHOLOGY = 8
+"""Lesions of a morphology from which on it is told apart from the others."""
 FALSE_MARKS_PER_IMAGE = {"screening": 0.1, "standard": 0.25, "sensitive": 0.5}
 """The operating points: how many false marks per image each may make on the validation images."""
 LEAST_SURE = 0.1
@@ -46,12 +50,19 @@ class Case:
 
     scene: int
     measures: dict[str, float]
-    morphologies: dict[Morphology, float]
     verdict: Verdict
     lesions: tuple[int, ...]
     suspicious: bool | None
     morphology: Morphology | None
     """Of the lesion it found; None where it found none or several kinds."""
+
+
+class HeldOut(NamedTuple):
+    """What models say of a cluster that took no part in their fit."""
+
+    detection: float
+    suspicion: float
+    morphologies: dict[Morphology, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,7 +76,7 @@ class SceneCases:
 def unfitted() -> Classification:
     """Return models that say 0.5 of everything: what candidates are collected with before the fit."""
     nothing = LogisticModel(measures=(), mean=(), deviation=(), weight=(), bias=0.0)
-    return Classification(calcification=nothing, suspicion=nothing)
+    return Classification(calcification=nothing, suspicion=nothing, morphology={})
 
 
 def collect(scenes: Iterable[Scene], reader: Reader, *, whole: bool) -> Iterator[SceneCases]:
@@ -105,6 +116,9 @@ def fit(scenes: Sequence[SceneCases]) -> Classification:
             "The network finds too few lesions on the validation scenes to fit the classification: "
             "go on with --resume and more --minutes."
         )
+    shapes = _SHAPE_MEASURES + tuple(name for name in lesions[0].measures if name.endswith(" share"))
+    named = [case for case in lesions if case.morphology is not None]
+    counts = Counter(case.morphology for case in named)
     return Classification(
         calcification=fit_logistic(
             [case.measures for case in judged],
@@ -114,8 +128,17 @@ def fit(scenes: Sequence[SceneCases]) -> Classification:
         suspicion=fit_logistic(
             [case.measures for case in lesions],
             np.array([bool(case.suspicious) for case in lesions]),
-            _SHAPE_MEASURES + tuple(name for name in lesions[0].measures if name.endswith(" share")),
+            shapes,
         ),
+        morphology={
+            morphology: fit_logistic(
+                [case.measures for case in named],
+                np.array([case.morphology is morphology for case in named]),
+                shapes,
+            )
+            for morphology, count in sorted(counts.items())
+            if morphology is not None and FEWEST_OF_A_MORPHOLOGY <= count < len(named)
+        },
     )
 
 
@@ -145,35 +168,34 @@ def fit_logistic(
     )
 
 
-def held_out_scores(
-    scenes: Sequence[SceneCases], *, also: Sequence[SceneCases] = ()
-) -> list[list[tuple[float, float]]]:
-    """Return (detection, suspicion) of every cluster by models that were fitted without its scene.
+def held_out_scores(scenes: Sequence[SceneCases], *, also: Sequence[SceneCases] = ()) -> list[list[HeldOut]]:
+    """Return what models say of every cluster that were fitted without its scene.
 
     `also`: further scenes that take part in every fit and are not scored.
     """
-    scores: list[list[tuple[float, float]]] = []
     models = [
         fit([*also, *(scene for number, scene in enumerate(scenes) if number % FOLDS != fold)])
         for fold in range(FOLDS)
     ]
-    for number, scene in enumerate(scenes):
-        model = models[number % FOLDS]
-        scores.append(
-            [
-                (model.calcification.probability(case.measures), model.suspicion.probability(case.measures))
-                for case in scene.cases
-            ]
-        )
-    return scores
+    return [
+        [_held_out(models[number % FOLDS], case.measures) for case in scene.cases]
+        for number, scene in enumerate(scenes)
+    ]
 
 
-def operating_points(
-    scenes: Sequence[SceneCases], scores: Sequence[Sequence[tuple[float, float]]]
-) -> dict[str, float]:
+def _held_out(model: Classification, measures: dict[str, float]) -> HeldOut:
+    """Return what a model says of one cluster."""
+    return HeldOut(
+        model.calcification.probability(measures),
+        model.suspicion.probability(measures),
+        model.morphologies(measures),
+    )
+
+
+def operating_points(scenes: Sequence[SceneCases], scores: Sequence[Sequence[HeldOut]]) -> dict[str, float]:
     """Return the detection score of each operating point, from held-out scores of whole images."""
     false_scores = [
-        score[0]
+        score.detection
         for scene, row in zip(scenes, scores, strict=True)
         for case, score in zip(scene.cases, row, strict=True)
         if case.verdict is Verdict.FALSE
@@ -186,10 +208,10 @@ def operating_points(
     }
 
 
-def suspicious_score(scenes: Sequence[SceneCases], scores: Sequence[Sequence[tuple[float, float]]]) -> float:
+def suspicious_score(scenes: Sequence[SceneCases], scores: Sequence[Sequence[HeldOut]]) -> float:
     """Return the suspicion at which sensitivity and specificity add up to most (Youden)."""
     pairs = [
-        (score[1], bool(case.suspicious))
+        (score.suspicion, bool(case.suspicious))
         for scene, row in zip(scenes, scores, strict=True)
         for case, score in zip(scene.cases, row, strict=True)
         if case.suspicious is not None
@@ -200,17 +222,14 @@ def suspicious_score(scenes: Sequence[SceneCases], scores: Sequence[Sequence[tup
     return float(tried[int(np.argmax(gains))])
 
 
-def morphology_score(scenes: Sequence[SceneCases]) -> float:
+def morphology_score(scenes: Sequence[SceneCases], scores: Sequence[Sequence[HeldOut]]) -> float:
     """Return the probability from which stated morphologies are right in CLEAR_SHARE of cases."""
-    pairs = [
-        (
-            max(case.morphologies.values()),
-            max(case.morphologies, key=case.morphologies.__getitem__) is case.morphology,
-        )
-        for scene in scenes
-        for case in scene.cases
-        if case.morphology is not None
-    ]
+    pairs = []
+    for scene, row in zip(scenes, scores, strict=True):
+        for case, score in zip(scene.cases, row, strict=True):
+            if case.morphology is not None and score.morphologies:
+                best = max(score.morphologies, key=score.morphologies.__getitem__)
+                pairs.append((score.morphologies[best], best is case.morphology))
     for tried in np.round(np.arange(0.3, 0.96, 0.05), 2):
         right = [correct for probability, correct in pairs if probability >= tried]
         if len(right) >= 10 and np.mean(right) >= CLEAR_SHARE:
@@ -226,7 +245,6 @@ def _case(number: int, scene: Scene, candidate: Candidate, verdict: Verdict, les
     return Case(
         scene=number,
         measures=candidate.measures,
-        morphologies=candidate.morphologies,
         verdict=verdict,
         lesions=tuple(lesions),
         suspicious=kinds.pop() if len(kinds) == 1 else None,

@@ -5,7 +5,6 @@ The models are numbers in a JSON file: which measure, its mean and deviation whe
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +53,7 @@ class LogisticModel(BaseModel):
 
 
 class Classification(BaseModel):
-    """The two questions that are asked of every cluster, and how sharply its morphologies are told apart."""
+    """The questions that are asked of every cluster."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,17 +61,14 @@ class Classification(BaseModel):
     """Are these calcifications, or fibres and noise?"""
     suspicion: LogisticModel
     """Are these of a suspicious morphology, or of a benign one?"""
+    morphology: dict[Morphology, LogisticModel]
+    """Are these of this morphology, or of another? Only those that were met often enough are there."""
 
-
-def read_classification(path: Path) -> Classification:
-    """Return the models of a weights folder."""
-    return Classification.model_validate_json(path.read_bytes())
-
-
-def morphology_probabilities(points: Points, morphologies: Sequence[Morphology]) -> dict[Morphology, float]:
-    """Return the probability of each morphology for a cluster: the mean over its specks, by their scores."""
-    mean = np.average(points.morphology, axis=0, weights=points.scores)
-    return {morphology: float(share) for morphology, share in zip(morphologies, mean, strict=True)}
+    def morphologies(self, measures: dict[str, float]) -> dict[Morphology, float]:
+        """Return the probability of each morphology that is told apart; they add up to 1."""
+        raw = {name: model.probability(measures) for name, model in self.morphology.items()}
+        total = sum(raw.values())
+        return {name: share / total for name, share in raw.items()}
 
 
 def measures_of(points: Points, prepared: Prepared, morphologies: Sequence[Morphology]) -> dict[str, float]:
@@ -101,10 +97,11 @@ def measures_of(points: Points, prepared: Prepared, morphologies: Sequence[Morph
     shapes = np.column_stack([shapes, np.log(points.diameters_mm)])
     for name, column in zip(("area", "elongation", "peak", "diameter"), shapes.T, strict=True):
         measures[f"{name} mean"], measures[f"{name} deviation"] = float(column.mean()), float(column.std())
-    probabilities = morphology_probabilities(points, morphologies)
-    for morphology, share in probabilities.items():
+    shares = np.average(points.morphology, axis=0, weights=points.scores)
+    suspicious = 0.0
+    for morphology, share in zip(morphologies, shares.tolist(), strict=True):
         measures[f"{morphology} share"] = math.log(share + 0.01)
-    suspicious = sum(probabilities[morphology] for morphology in SUSPICIOUS_MORPHOLOGIES)
+        suspicious += share if morphology in SUSPICIOUS_MORPHOLOGIES else 0.0
     measures["suspicious share"] = math.log(suspicious + 0.01) - math.log(1.01 - suspicious)
     return measures
 

@@ -32,7 +32,6 @@ from mammography.mammogram import (
 from mammography.reader.classification import (
     SUSPICIOUS_MORPHOLOGIES,
     measures_of,
-    morphology_probabilities,
 )
 from mammography.reader.clustering import clusters_of, distribution_of, nipple_of, outline_of
 from mammography.reader.detection import Points, maps_of, points_of
@@ -148,7 +147,7 @@ class Reader:
                     measures=measures,
                     detection=round(self._classification.calcification.probability(measures), 4),
                     suspicion=round(self._classification.suspicion.probability(measures), 4),
-                    morphologies=morphology_probabilities(members, self.plan.morphologies),
+                    morphologies=self._classification.morphologies(measures),
                 )
             )
         return candidates
@@ -201,6 +200,8 @@ class Reader:
 
     def _morphology(self, candidate: Candidate, *, suspicious: bool) -> Morphology | None:
         """Return the morphology where one is clear and agrees with the call, else none."""
+        if not candidate.morphologies:
+            return None
         best, probability = max(candidate.morphologies.items(), key=lambda item: item[1])
         agrees = (best in SUSPICIOUS_MORPHOLOGIES) == suspicious
         return best if agrees and probability >= self.plan.morphology_score else None
