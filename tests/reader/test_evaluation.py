@@ -129,5 +129,5 @@ def _image(study, lesions, *, false_marks):
         lesions=tuple(lesions),
         false_marks=false_marks,
         false_specks=(0.6,),
-        specks=((9.0, 0.7), (9.0, 0.05)),
+        specks=((9.0, 0.7), (9.0, 0.0)),
     )
