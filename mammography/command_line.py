@@ -1,11 +1,13 @@
 """The one command, mammocalc, whose groups the doors and the lab register through entry points."""
 
+import logging
 from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated
 
 import typer
 
 from mammography import __version__
+from mammography.telemetry.logging import configure_logging
 
 GROUP = "mammocalc.commands"
 
@@ -34,10 +36,12 @@ def _say_version(wanted: bool) -> None:
 
 def _options(
     version: Annotated[  # noqa: ARG001  answered by its callback
-        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version and stop.")
+        bool,
+        typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version and stop."),
     ] = False,
 ) -> None:
     """Read mammograms for calcifications beside the PACS. Not a medical device."""
+    configure_logging("command", lowest=logging.WARNING)  # the roles of a node tell more
 
 
 def _register(app: typer.Typer, entry: EntryPoint) -> str | None:

@@ -66,6 +66,7 @@ def advance(
     remember(session, moved, at=now, event=event, reason=reason, seen=seen)
     if target != seen:
         facts = {"study_event": event.value, "state": target.value, "revision": moved.revision}
+        facts["reason"] = clean(reason)
         sql_event.listen(
             session, "after_commit", lambda _session: _tell(study_instance_uid, facts), once=True
         )

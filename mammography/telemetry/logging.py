@@ -9,10 +9,11 @@ import structlog
 LogFormat = Literal["console", "json"]
 
 
-def configure_logging(role: str, *, log_format: LogFormat | None = None) -> None:
+def configure_logging(role: str, *, log_format: LogFormat | None = None, lowest: int = logging.INFO) -> None:
     """Log to standard error: lines for people on a terminal, JSON elsewhere, unless `log_format` says which.
 
-    `role` is bound to every line. Libraries that use the standard library's logging speak from WARNING up.
+    `role` is bound to every line; what is less urgent than `lowest` is left out. Libraries that use the standard
+    library's logging speak from WARNING up.
     """
     chosen = log_format or ("console" if sys.stderr.isatty() else "json")
     renderer: structlog.typing.Processor = (
@@ -29,7 +30,7 @@ def configure_logging(role: str, *, log_format: LogFormat | None = None) -> None
         shared.append(_tracebacks_without_values())
     structlog.configure(
         processors=[*shared, _role(role), renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(lowest),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
