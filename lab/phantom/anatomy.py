@@ -123,7 +123,8 @@ def _craniocaudal_profile(
 ) -> tuple[np.ndarray, float]:
     """Return (mm from the chest wall to the skin, for each row; where the nipple is), heights as fractions."""
     center = rng.uniform(0.46, 0.54)
-    off = np.abs((down - center) / (plan.height * np.where(down < center, *rng.uniform(0.94, 1.06, 2))))
+    above, below = rng.uniform(0.94, 1.06, 2)
+    off = np.abs((down - center) / (plan.height * np.where(down < center, above, below)))
     power = rng.uniform(1.9, 2.3)
     shape = np.clip(1 - off**power, 0, None) ** rng.uniform(0.5, 0.6)
     return shape * plan.protrusion * width, float(center + rng.normal() * 0.01)

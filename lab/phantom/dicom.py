@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
+    UID,
     DigitalMammographyXRayImageStorageForPresentation,
     DigitalMammographyXRayImageStorageForProcessing,
     ExplicitVRLittleEndian,
@@ -171,7 +172,7 @@ def _file_meta(data_set: Dataset) -> FileMetaDataset:
     meta.MediaStorageSOPClassUID = data_set.SOPClassUID
     meta.MediaStorageSOPInstanceUID = data_set.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = mint(UidRole.PHANTOM, "implementation")
+    meta.ImplementationClassUID = UID(mint(UidRole.PHANTOM, "implementation"))
     meta.ImplementationVersionName = "MAMMOCALCPHANTOM"
     return meta
 

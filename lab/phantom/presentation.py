@@ -14,6 +14,8 @@ from lab.phantom.detector import MU_FAT, MU_GLAND, Exposure
 from lab.phantom.fields import Field, blur, enlarge, shrink, smooth_step
 
 WHITE = 4095.0
+NARROWEST = 0.35
+"""The least range of line integrals that is spread over a vendor's grey scale: noise would fill it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,7 @@ VENDORS: tuple[Vendor, ...] = (
         name="alpha",
         dark=(330, 480),
         bright=(2300, 2600),
-        curve=(0.8, 1.3),
+        curve=(0.6, 1.1),
         flatten=(0.45, 0.85),
         sharpen=(0.1, 0.45),
         air=0,
@@ -49,7 +51,7 @@ VENDORS: tuple[Vendor, ...] = (
         name="beta",
         dark=(500, 650),
         bright=(2300, 2650),
-        curve=(0.5, 1.0),
+        curve=(0.4, 0.8),
         flatten=(0.4, 0.75),
         sharpen=(0.1, 0.4),
         air=0,
@@ -59,7 +61,7 @@ VENDORS: tuple[Vendor, ...] = (
         name="gamma",
         dark=(2150, 2230),
         bright=(2650, 2800),
-        curve=(0.4, 0.9),
+        curve=(0.3, 0.7),
         flatten=(0.45, 0.8),
         sharpen=(0.0, 0.3),
         air=60,
@@ -69,7 +71,7 @@ VENDORS: tuple[Vendor, ...] = (
         name="delta",
         dark=(850, 980),
         bright=(1850, 2050),
-        curve=(0.5, 1.0),
+        curve=(0.4, 0.8),
         flatten=(0.3, 0.7),
         sharpen=(0.1, 0.5),
         air=27,
@@ -126,12 +128,12 @@ def _equalised(anatomy: Anatomy, rng: Generator) -> Field:
 
 
 def _muscle_step(tone: Field, anatomy: Anatomy) -> float:
-    """Return most of the step from the breast to the muscle, which flattening leaves alone: no halo at its edge."""
+    """Return part of the step from the breast to the muscle, which flattening leaves alone: no halo at its edge."""
     muscle = anatomy.pectoral > 0.9
     beside = anatomy.inside & (anatomy.pectoral < 0.1) & (anatomy.depth > 5)
     if not muscle.any() or not beside.any():
         return 0.0
-    return 0.8 * float(tone[muscle].mean() - tone[beside].mean())
+    return 0.4 * float(tone[muscle].mean() - tone[beside].mean())
 
 
 def _inner_low_pass(values: Field, weight: Field, sigma: float) -> Field:
@@ -148,13 +150,13 @@ def _inner_low_pass(values: Field, weight: Field, sigma: float) -> Field:
 
 def _toned(tone: Field, anatomy: Anatomy, vendor: Vendor, rng: Generator) -> Presentation:
     """Return stored values: the vendor's curve inside, air outside, and a soft skin line between."""
-    sample = tone[::8, ::8][anatomy.depth[::2, ::2] > 2]
+    sample = tone[::8, ::8][(anatomy.depth[::2, ::2] > 2) & (anatomy.pectoral[::2, ::2] < 0.3)]
     if sample.size < 10:
         sample = tone[::8, ::8].ravel()
     low, high = np.quantile(sample, [0.05, 0.95])
     dark, bright = rng.uniform(*vendor.dark), rng.uniform(*vendor.bright)
     curve = rng.uniform(*vendor.curve)
-    share = (tone - np.float32(low)) * np.float32(1 / max(high - low, 1e-3))
+    share = (tone - np.float32(low)) * np.float32(1 / max(high - low, NARROWEST))
     bent = np.exp(np.clip(share, -4, 2.2) * np.float32(curve)) - 1
     values = np.float32(dark) + np.float32((bright - dark) / (np.exp(curve) - 1)) * bent
     knee = np.float32(bright + 0.5 * (WHITE - bright))

@@ -39,19 +39,21 @@ def draw_tissue(anatomy: Anatomy, rng: Generator) -> Tissue:
     window = anatomy.window
     shape = (window.rows // STEP, window.columns // STEP)
     pitch = window.spacing_mm * STEP
-    beta = rng.uniform(2.8, 3.2)
+    beta = rng.uniform(2.9, 3.3)
     texture = power_law(shape, beta, rng, pitch, rng.uniform(0.01, 0.02))
     ligaments = _ligaments(anatomy, rng)
     layers = enlarge(_layers(anatomy, rng), 2)
     depth = enlarge(anatomy.depth, 2)
     pectoral = enlarge(anatomy.pectoral, 2)
-    fraction = 0.04 + 0.70 * layers * (1 + np.float32(0.15 * rng.uniform(0.7, 1.5)) * texture)
+    fraction = 0.04 + 0.64 * layers * (1 + np.float32(0.15 * rng.uniform(0.7, 1.5)) * texture)
     strength = np.float32(rng.uniform(0.45, 1.1))
     fraction += ligaments * (0.06 + 0.20 * layers) * smooth_step(depth / 6) * strength
     fraction += np.float32(0.02) * texture
-    muscle = 0.80 + np.float32(0.03) * texture + _striations(anatomy, shape, rng)
+    muscle = (
+        np.float32(rng.uniform(0.6, 0.74)) + np.float32(0.03) * texture + _striations(anatomy, shape, rng)
+    )
     fraction = fraction * (1 - pectoral) + muscle * pectoral
-    fraction = np.where(fraction > 0.7, 0.7 + 0.3 * np.tanh((fraction - 0.7) / 0.6), fraction)
+    fraction = np.where(fraction > 0.75, 0.75 + 0.25 * np.tanh((fraction - 0.75) / 0.4), fraction)
     tubes = np.zeros(shape, np.float32)
     for path, share in _vessels_and_ducts(anatomy, rng):
         draw_tube(tubes, path, anatomy, share)
@@ -95,7 +97,7 @@ def _layers(anatomy: Anatomy, rng: Generator) -> Field:
     low = power_law((shape[0], shape[1]), rng.uniform(3.4, 4.0), rng, pitch, 0.012)
     start = envelope * 1.5 + 0.30 * low
     fields = [
-        start + 0.40 * power_law((shape[0], shape[1]), rng.uniform(3.2, 3.8), rng, pitch, 0.03)
+        start + 0.40 * power_law((shape[0], shape[1]), rng.uniform(3.4, 4.0), rng, pitch, 0.03)
         for _ in range(LAYERS)
     ]
     where = (anatomy.depth > 2) & (anatomy.pectoral < 0.5)
@@ -121,7 +123,7 @@ def _ligaments(anatomy: Anatomy, rng: Generator) -> Field:
     _, angle = _toward_nipple(anatomy)
     down, across = np.broadcast_arrays(*window.centers(4))
     walls = np.zeros(shape, np.float32)
-    sizes = ((14, 22, 0.5, 1.0), (7, 12, 0.4, 0.9), (3.5, 6, 0.2, 0.6), (1.8, 3, 0.1, 0.4))
+    sizes = ((14, 22, 0.5, 1.0), (7, 12, 0.4, 0.9), (3.5, 6, 0.15, 0.5), (1.8, 3, 0.05, 0.28))
     for smallest, largest, weakest, strongest in sizes:
         cell = rng.uniform(smallest, largest)
         strength = np.float32(rng.uniform(weakest, strongest))
@@ -136,7 +138,7 @@ def _ligaments(anatomy: Anatomy, rng: Generator) -> Field:
         patchy = np.clip(0.6 + 0.6 * enlarge(power_law(quarter, 3.0, rng, pitch, 0.05), 2), 0, 2)
         walls += strength * np.exp(-((gap / width) ** 2)) * patchy
     walls *= np.clip(1 + 0.5 * enlarge(power_law(quarter, 3.0, rng, pitch, 0.03), 2), 0.1, 2.5)
-    return walls / (1 + 0.45 * walls)
+    return walls / (1 + 0.35 * walls)
 
 
 def wander(
