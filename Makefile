@@ -3,7 +3,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 CONFIG ?= deploy/demo.toml
 
-.PHONY: setup run demo test check bench train clean
+.PHONY: setup run demo test check train clean
 
 setup: .venv/.ready
 
