@@ -95,8 +95,11 @@ def _answered(
 
 
 def label_of(number: int, finding: Finding) -> str:
-    """Return the few words beside an outline: number on its image, call and certainty of detection."""
-    return f"{number} {finding.assessment} {100 * finding.detection:.0f}%"
+    """Return the few words beside an outline: number on its image and call.
+
+    No percentage: the certainty of detection beside "benign" would be taken for that of the call.
+    """
+    return f"{number} {finding.assessment}"
 
 
 def closed_outline(outline: Sequence[ImagePoint], *, columns: int, rows: int) -> tuple[ImagePoint, ...]:

@@ -73,8 +73,8 @@ def test_marks_lie_on_the_layer_of_their_call_and_the_technical_layer_counts_the
     benign = cluster(110, 120, call=FindingAssessment.BENIGN)
     (state,) = states_of(image(L_MLO), findings=(cluster(50, 60), benign))
     assert texts(state) == {
-        "CALC_BENIGN": ["2 benign 93%"],
-        "CALC_SUSPICIOUS": ["1 suspicious 93%"],
+        "CALC_BENIGN": ["2 benign"],
+        "CALC_SUSPICIOUS": ["1 suspicious"],
         "TECHNICAL": ["Mammocalc: 1 suspicious, 1 benign marked"],
     }
     assert [layer.GraphicLayer for layer in state.GraphicLayerSequence] == [
