@@ -248,7 +248,7 @@ STATE_DAMAGE: dict[str, tuple[Callable[[Dataset], None], str]] = {
             "BoundingBoxBottomRightHandCorner",
             [161, 90],
         ),
-        "the text '1 suspicious 93%' leaves the image",
+        "the text '1 suspicious' leaves the image",
     ),
     "a part of the image": (
         lambda s: setattr(
