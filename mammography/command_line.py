@@ -1,7 +1,9 @@
 """The one command, mammocalc, whose groups the doors and the lab register through entry points."""
 
 import logging
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
@@ -24,7 +26,7 @@ def command_line() -> typer.Typer:
     app.callback()(_options)
     missing = [notice for entry in sorted(entry_points(group=GROUP)) if (notice := _register(app, entry))]
     if missing:
-        app.info.epilog = "  \n".join(missing)
+        app.info.epilog = "\n\n".join(missing)
     return app
 
 
@@ -45,16 +47,13 @@ def _options(
 
 
 def _register(app: typer.Typer, entry: EntryPoint) -> str | None:
-    """Let one group add its commands; return a sentence where its packages are not installed."""
-    try:
-        entry.load()(app)
-    except ModuleNotFoundError as missing:
-        extra = entry.value.partition(".")[0]
-        return (
-            f"The {entry.name} commands need {missing.name}, which is not installed: "
-            f'pip install "mammocalc[{extra}]" brings it.'
-        )
-    return None
+    """Let one group add its commands; return a sentence where packages that its NEEDS names are not installed."""
+    group = import_module(entry.module)
+    missing = [package for package in getattr(group, "NEEDS", ()) if find_spec(package) is None]
+    if not missing:
+        getattr(group, entry.attr)(app)
+        return None
+    return f"The {entry.name} commands need {' and '.join(missing)}: pip install 'mammocalc\\[{group.EXTRA}]' brings it."
 
 
 def main() -> None:

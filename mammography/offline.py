@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from mammography.reader.reader import Reader
 
 
+EXTRA, NEEDS = "worker", ("torch",)
+"""What brings these commands, and what they cannot do without."""
+
+
 class NothingToRead(Exception):
     """No file was named, or none of them exists."""
 

@@ -16,6 +16,10 @@ ROLE_HELP = {
 }
 
 
+EXTRA, NEEDS = "node", ("pynetdicom", "alembic", "fastapi")
+"""What brings these commands, and what they cannot do without."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the node's commands to mammocalc."""
     app.command("up", help=up.__doc__)(up)

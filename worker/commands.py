@@ -17,6 +17,10 @@ Config = Annotated[
 ]
 
 
+EXTRA, NEEDS = "worker", ("torch",)
+"""What brings these commands, and what they cannot do without."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the worker's command to mammocalc.
 

@@ -23,6 +23,10 @@ COMMITMENT_SECONDS = 15.0
 """How long a delivered study is watched for the PACS's commitment before the answer is shown anyway."""
 
 
+EXTRA, NEEDS = "lab", ("pynetdicom",)
+"""What brings these commands, and what they cannot do without."""
+
+
 class NodeAddress(BaseModel):
     """What the demonstration needs to know of [node]."""
 

@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+EXTRA, NEEDS = "lab", ("torch",)
+"""What brings these commands, and what they cannot do without."""
+
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands to mammocalc."""

@@ -21,6 +21,10 @@ FEWEST_SCENES = 8
 """Lessons that must lie ready before the first step."""
 
 
+EXTRA, NEEDS = "lab", ("torch",)
+"""What brings these commands, and what they cannot do without."""
+
+
 def register(app: typer.Typer) -> None:
     """Add this group's commands to mammocalc."""
     app.command("train")(train)

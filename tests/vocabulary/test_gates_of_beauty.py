@@ -88,3 +88,19 @@ def test_the_house_never_looks_at_the_clock():
         name_of(p) for p in SOURCES if name_of(p).startswith("mammography/") and looks.search(p.read_text())
     }
     assert found <= allowed
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_the_product_needs_no_test_to_run(path):
+    modules = [
+        alias.name
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    ]
+    modules += [
+        node.module
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module
+    ]
+    assert not [module for module in modules if module.split(".")[0] in {"tests", "pytest"}]
