@@ -59,6 +59,7 @@ class Residual(nn.Module):
 
     @override
     def forward(self, features: Tensor) -> Tensor:
+        """Return features of the same shape, [batch, channels, rows, columns]."""
         return functional.relu(features + self.second(self.first(features)), inplace=True)
 
 
@@ -93,6 +94,7 @@ class Network(nn.Module):
 
     @override
     def forward(self, image: Tensor) -> Maps:
+        """Return the maps of a prepared image, [batch, 2, rows, columns]; sides are multiples of 16."""
         half = self.level_half(self.stem(image))
         quarter = self.level_quarter(half)
         eighth = self.level_eighth(quarter)
