@@ -167,7 +167,8 @@ def false_peaks(network: Network, lesson: Lesson) -> NDArray[np.float32]:
     truth = lesson.specks[:, :2].astype(np.float64)
     reach = np.maximum(0.45, lesson.specks[:, 2] / 2 + 0.25) / lesson.spacing_mm
     apart = np.linalg.norm(places[:, None] - truth[None], axis=2) > reach[None]
-    wrong = apart.all(axis=1) & [not macro_at(lesson.macro, *place) for place in places]
+    large = np.array([macro_at(lesson.macro, *place) for place in places], dtype=np.bool_)
+    wrong = apart.all(axis=1) & ~large
     return places[wrong][:60].astype(np.float32)
 
 
@@ -198,12 +199,16 @@ def save(run: Run, path: Path) -> None:
 
 
 def resume(run: Run, path: Path) -> None:
-    """Go on from a checkpoint of our own; nothing in it is executed."""
+    """Go on from a checkpoint of our own, or begin anew from the weights of a finished run.
+
+    Nothing in the file is executed.
+    """
     state = torch.load(path, weights_only=True)
     run.network.load_state_dict(state["network"])
     run.optimizer.load_state_dict(state["optimizer"])
     run.average = state["average"]
-    run.step, run.share = int(state["step"]), float(state["share"])
+    run.step, share = int(state["step"]), float(state["share"])
+    run.share = share if share < 1.0 else 0.0
     log.info("run-resumed", step=run.step, share=round(run.share, 3))
 
 

@@ -36,10 +36,13 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def begun(folder):
-    """A run with both lessons that has not taken a step."""
+    """A run with both lessons that has not taken a step, on one thread, as training is."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     begun = run.begin(PLAN, seed=1)
     run.load_lessons(begun, folder)
-    return begun
+    yield begun
+    torch.set_num_threads(threads)
 
 
 def test_every_visible_speck_has_its_target_at_its_place(begun):
@@ -77,18 +80,26 @@ def test_a_run_goes_on_from_its_checkpoint(begun, tmp_path, folder):
     steps = list(run.learn(begun, PLAN, lessons=folder, out=tmp_path, lasting=timedelta(seconds=1)))
     assert steps[-1].share == 1.0
     again = run.begin(PLAN, seed=2)
+    run.load_lessons(again, folder)
     run.resume(again, tmp_path / run.CHECKPOINT_FILE)
     assert again.step == begun.step == len(steps)
     for name, value in begun.average.items():
         assert torch.equal(again.average[name], value)
+    more = list(run.learn(again, PLAN, lessons=folder, out=tmp_path, lasting=timedelta(seconds=1)))
+    assert more[-1].step > begun.step
 
 
 def test_false_peaks_are_those_beside_every_speck(begun):
     network, lesson = run.averaged(begun, PLAN), next(iter(begun.lessons.values()))
     with torch.no_grad():
         network.fine_head.bias[0] = 3.0  # sees specks everywhere
-    for place in run.false_peaks(network, lesson):
+    seen = run.false_peaks(network, lesson)
+    assert len(seen) > 0
+    for place in seen:
         assert np.hypot(*(lesson.specks[:, :2] - place).T).min() > 0.45 / lesson.spacing_mm
+    with torch.no_grad():
+        network.fine_head.bias[0] = -20.0  # sees nothing anywhere
+    assert run.false_peaks(network, lesson).shape == (0, 2)
 
 
 def test_a_logistic_model_tells_apart_what_one_measure_tells_apart():
