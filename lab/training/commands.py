@@ -67,12 +67,11 @@ def train(
                 f"{out} holds no {run.CHECKPOINT_FILE} to go on from: leave out --resume."
             )
         run.resume(state, out / run.CHECKPOINT_FILE)
-    began = time.monotonic()
     if minutes:
         _learn(state, plan, lessons or out / "lessons", out, scenes=scenes, seed=seed, minutes=minutes)
     history = finishing.History(
         steps=state.step,
-        minutes=(time.monotonic() - began) / 60,
+        minutes=state.seconds / 60,
         scenes=len(state.seen),
         seed=seed,
         command=shlex.join(["mammocalc", *sys.argv[1:]]),

@@ -63,6 +63,8 @@ class Run:
     step: int = 0
     share: float = 0.0
     """How much of the run is done, 0 to 1."""
+    seconds: float = 0.0
+    """How long steps have been taken, in all sessions."""
     lessons: dict[Path, Lesson] = field(default_factory=dict)
     seen: set[Path] = field(default_factory=set)
     """Every lesson that was ever taken up."""
@@ -123,7 +125,7 @@ def learn(run: Run, plan: ReaderPlan, *, lessons: Path, out: Path, lasting: time
 
     New lessons are taken up as they appear, and a checkpoint is written every SAVE_EVERY and at the end.
     """
-    began, first_share = time.monotonic(), run.share
+    began, first_share, seconds_before = time.monotonic(), run.share, run.seconds
     loaded = saved = began
     while run.share < 1.0:
         parts = take_step(run)
@@ -132,6 +134,7 @@ def learn(run: Run, plan: ReaderPlan, *, lessons: Path, out: Path, lasting: time
         now = time.monotonic()
         done = (now - began) / max(lasting.total_seconds(), 1e-3)
         run.share = min(1.0, first_share + (1 - first_share) * done)
+        run.seconds = seconds_before + now - began
         if now - loaded > LOAD_EVERY.total_seconds():
             load_lessons(run, lessons)
             loaded = time.monotonic()
@@ -192,6 +195,7 @@ def save(run: Run, path: Path) -> None:
         "optimizer": run.optimizer.state_dict(),
         "step": run.step,
         "share": run.share,
+        "seconds": run.seconds,
     }
     partial = path.with_suffix(f".{os.getpid()}")
     torch.save(state, partial)
@@ -208,7 +212,7 @@ def resume(run: Run, path: Path) -> None:
     run.optimizer.load_state_dict(state["optimizer"])
     run.average = state["average"]
     run.step, share = int(state["step"]), float(state["share"])
-    run.share = share if share < 1.0 else 0.0
+    run.share, run.seconds = (share if share < 1.0 else 0.0), float(state.get("seconds", 0.0))
     log.info("run-resumed", step=run.step, share=round(run.share, 3))
 
 
