@@ -155,7 +155,8 @@ def _picture(data_set: Dataset, scene: Scene, for_processing: bool) -> None:
     data_set.BitsAllocated, data_set.BitsStored, data_set.HighBit = 16, bits, bits - 1
     data_set.PixelRepresentation, data_set.LossyImageCompression = 0, "00"
     data_set.PixelIntensityRelationship = "LIN" if for_processing else "LOG"
-    data_set.PixelIntensityRelationshipSign = 1
+    # -1: high values mean little X-ray intensity (PS3.3 C.8.11.3.1)
+    data_set.PixelIntensityRelationshipSign = 1 if for_processing or turned else -1
     data_set.RescaleIntercept, data_set.RescaleSlope, data_set.RescaleType = "0", "1", "US"
     if not for_processing:
         center = (2**bits - 1) - scene.window_center if turned else scene.window_center

@@ -106,6 +106,8 @@ def test_the_files_are_valid_mammograms_and_name_their_truth(tmp_path, seed):
         assert opened.sop_instance_uid == image["sop_instance_uid"]
         assert opened.study_instance_uid == truth["study_instance_uid"]
         assert str(opened.view) == f"{image['laterality']} {image['view']}"
+        dense_is_high = opened.header.PhotometricInterpretation == "MONOCHROME2"
+        assert opened.header.PixelIntensityRelationshipSign == (-1 if dense_is_high else 1)
         for speck in image["specks"]:
             assert 0 <= speck["center"][0] <= opened.columns
             assert 0 <= speck["center"][1] <= opened.rows
