@@ -19,6 +19,8 @@ from mammography.finding import ImageReading, ReadStatus
 from mammography.mammogram import open_mammogram
 from mammography.reader.reader import Reader
 
+DETECTOR_MM = (232.96, 179.2)
+"""Height and width of the detector: 3328 by 2560 pixels of 0.07 mm."""
 LOWEST_SCORE = 0.05
 """Marks on single specks are collected from here on; the reader itself starts higher."""
 SPECK_FALSE_MARKS = (1.0, 2.0, 5.0, 10.0)
@@ -81,11 +83,14 @@ class Figures:
     notes: tuple[str, ...] = field(default=())
 
 
-def measure(seeds: Iterable[int], reader: Reader, *, easy: bool) -> Iterator[ImageResult]:
+def measure(
+    seeds: Iterable[int], reader: Reader, *, easy: bool = False, spacing_mm: float = 0.07
+) -> Iterator[ImageResult]:
     """Return what a reader finds on studies; every image goes through a DICOM file, as it would arrive."""
+    rows, columns = (round(side / spacing_mm) for side in DETECTOR_MM)
     with TemporaryDirectory() as folder:
         for seed in seeds:
-            for scene in make_study(seed, easy=easy):
+            for scene in make_study(seed, easy=easy, rows=rows, columns=columns, spacing_mm=spacing_mm):
                 path = Path(folder) / "image.dcm"
                 to_dicom(scene, seed=seed).save_as(path, enforce_file_format=True)
                 yield measure_image(scene, path, reader, study=seed)

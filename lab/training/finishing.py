@@ -30,6 +30,8 @@ from mammography.reader.weights_folder import UNUSED_WEIGHT, OpenedWeights, fold
 
 TRAINED_ON = "Synthetic images (phantom) alone; never a real mammogram. Not for clinical use."
 MEASURED_HEADING = "## Measured"
+MEASURED_RULE = "\n\n---\n\n"
+NOT_MEASURED = "Not yet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +84,17 @@ def finish(
 
 
 def write_measured(folder: Path, text: str) -> None:
-    """Replace the last section of a folder's card by what was measured."""
+    """Add what was measured to a folder's card; the same command's earlier figures give way."""
     card = folder / CARD_FILE
-    before = card.read_text().partition(MEASURED_HEADING)[0]
-    card.write_text(f"{before}{MEASURED_HEADING}\n\n{text}\n")
+    before, _, section = card.read_text().partition(MEASURED_HEADING)
+    command = text.partition(":")[0]
+    kept = [
+        block.strip()
+        for block in section.split(MEASURED_RULE)
+        if not block.strip().startswith((command, NOT_MEASURED))
+    ]
+    blocks = MEASURED_RULE.join([block for block in kept if block] + [text.strip()])
+    card.write_text(f"{before}{MEASURED_HEADING}\n\n{blocks}\n")
 
 
 def network_bytes(average: dict[str, Tensor]) -> bytes:
@@ -149,7 +158,7 @@ What the numbers mean:
 
 {MEASURED_HEADING}
 
-Not yet: `mammocalc evaluate --card` writes this section.
+{NOT_MEASURED}: `mammocalc evaluate --card` writes this section.
 """
 
 

@@ -9,7 +9,9 @@ from lab.evaluation.matching import Verdict, groups_asked_for, judge, match
 from lab.evaluation.measurement import ImageResult, LesionResult, figures_of, measure_image, told
 from lab.evaluation.statistics import area_under_curve, bootstrapped_area, threshold_at, wilson
 from lab.phantom.truth import Scene
+from lab.training.finishing import write_measured
 from mammography.reader.detection import Points
+from mammography.reader.plan import CARD_FILE
 from tests.reader.conftest import mammogram_file
 
 
@@ -94,6 +96,17 @@ def test_an_image_is_measured_beside_its_scene(reader, easy_scene: Scene, tmp_pa
     assert lesion.inside_a_mark
     assert lesion.detection >= reader.plan.detection_score
     assert len(result.specks) == len([speck for speck in easy_scene.specks if speck.d_prime >= 5])
+
+
+def test_a_card_keeps_the_latest_figures_of_every_command(tmp_path):
+    card = tmp_path / CARD_FILE
+    card.write_text("# Card\n\n## Measured\n\nNot yet: nothing.\n")
+    for command, figures in (("a --seed 1", "one"), ("b", "two"), ("a --seed 1", "three")):
+        write_measured(tmp_path, f"`{command}`: {figures}\n\n| | |")
+    assert (
+        card.read_text()
+        == "# Card\n\n## Measured\n\n`b`: two\n\n| | |\n\n---\n\n`a --seed 1`: three\n\n| | |\n"
+    )
 
 
 def _points(count):
