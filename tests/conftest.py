@@ -1,12 +1,14 @@
 """What tests of every story share: a ledger on each database, a Redis."""
 
 import itertools
+import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 
@@ -16,6 +18,15 @@ from mammography.ledger.tables import Table
 from tests.servers import POSTGRESQL, RedisServer, postgres_cluster
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def log_as_before() -> Iterator[None]:
+    """Undo what a command that ran within this process set up for its own log."""
+    handlers = logging.root.handlers[:]
+    yield
+    logging.root.handlers[:] = handlers
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

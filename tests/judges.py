@@ -15,7 +15,7 @@ JARS = [
 CLASSPATH = ":".join(map(str, JARS))
 JVM = [
     "java",
-    "-Xmx3g",
+    "-Xmx6g",
     "-Xss16m",
     "-XX:+UseSerialGC",
     "-Djava.awt.headless=true",

@@ -31,7 +31,7 @@ def configure_logging(role: str, *, log_format: LogFormat | None = None, lowest:
     structlog.configure(
         processors=[*shared, _role(role), renderer],
         wrapper_class=structlog.make_filtering_bound_logger(lowest),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)

@@ -67,11 +67,11 @@ def test_the_demonstration_ends_with_marks_on_a_picture(phantom, tmp_path, kind)
     pacs_port = free_port()
     node = RunningNode(tmp_path, pacs_port=pacs_port)
     node.start()
-    study = node.data_dir / "demo" / "study-4711"
+    study = node.data_dir / "demo" / "study-79"
     study.parent.mkdir(parents=True)
     study.symlink_to(phantom.folder)
     try:
-        done = mammocalc("demo", "--config", node.config, "--seed", "4711", "--pacs", kind, cwd=tmp_path)
+        done = mammocalc("demo", "--config", node.config, "--seed", "79", "--pacs", kind, cwd=tmp_path)
     finally:
         node.stop()
     assert done.returncode == 0, done.stdout + done.stderr
