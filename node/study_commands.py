@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from pydicom.uid import UID
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import OperationalError
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Session
 from mammography.ledger import deliveries, findings, studies
 from mammography.ledger.engine import Ledger
 from mammography.ledger.tables import InstanceRow, StudyRow
+from mammography.mammogram import MAMMOGRAPHY_CLASSES
 from mammography.study import StudyState
 from node.command_options import AsJson, Config, settings_of
 
@@ -79,8 +81,8 @@ def show(study_instance_uid: StudyUid, as_json: AsJson = False, config: Config =
                     "destination": d.destination,
                     "state": d.state,
                     "attempts": d.attempts,
+                    "reason": d.reason,
                 }
-                | {"reason": d.reason}
                 for d in deliveries.deliveries_of(session, row.study_instance_uid)
             ],
         }
@@ -121,7 +123,7 @@ def retry(study_instance_uid: StudyUid, config: Config = None) -> None:
 
     Example: mammocalc study retry 1234
     """
-    with _ledger(config) as session:
+    with _ledger(config, to_change=True) as session:
         row = _find(session, study_instance_uid)
         if row.state not in (StudyState.FAILED, StudyState.UNREADABLE):
             _refuse(
@@ -132,15 +134,15 @@ def retry(study_instance_uid: StudyUid, config: Config = None) -> None:
 
 
 @contextmanager
-def _ledger(config: Path | None) -> Iterator[Session]:
-    """Open the ledger that the settings name, for one command."""
+def _ledger(config: Path | None, *, to_change: bool = False) -> Iterator[Session]:
+    """Open the ledger that the settings name, for one command; looking waits for nobody who writes."""
     url = settings_of(config).ledger.url
     file = Path(url.removeprefix("sqlite:///"))
     if url.startswith("sqlite:///") and not file.exists():
         _refuse(f"There is no ledger at {file}; start the node once with: mammocalc up")
     ledger = Ledger(url)
     try:
-        with ledger.begin() as session:
+        with ledger.begin() if to_change else ledger.read() as session:
             yield session
     except OperationalError as away:
         _refuse(f"The ledger cannot be opened: {away.orig}.")
@@ -180,6 +182,8 @@ def _instance_facts(row: InstanceRow) -> dict[str, Any]:
     return {
         "modality": row.modality,
         "view": f"{row.laterality} {row.view_position}".strip(),
+        "kind": UID(row.sop_class_uid).name,
+        "note": "" if row.sop_class_uid in MAMMOGRAPHY_CLASSES else "stored, not read: no mammogram",
         "sop_instance_uid": row.sop_instance_uid,
         "path": row.path,
     }
