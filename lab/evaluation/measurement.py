@@ -263,4 +263,6 @@ def _speck_sensitivity(results: Sequence[ImageResult]) -> dict[str, float]:
 
 def _interval(interval: Interval) -> str:
     """Return a value with its interval: "0.91 [0.83, 0.96]"."""
+    if math.isnan(interval.value):
+        return "not measured"
     return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
