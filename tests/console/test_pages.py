@@ -74,7 +74,8 @@ def test_a_state_that_there_is_not_is_answered_in_a_sentence(console):
 def test_a_line_says_how_long_what_came_from_whom_and_what_was_found(console):
     line = {row.split()[0]: row for row in rows(console.get("/").text)}
     assert re.fullmatch(
-        r"receiving \d+ (s|min) 24-1001 [\d:]+ 2 R CC L CC MAMMO_1 – L CC arrived from MAMMO_1\.", line["receiving"]
+        r"receiving \d+ (s|min) 24-1001 [\d:]+ 2 R CC L CC MAMMO_1 – L CC arrived from MAMMO_1\.",
+        line["receiving"],
     )
     assert "3 min 24-1002" in line["queued"]
     assert "4 screening set MAMMO_2" in line["queued"]
