@@ -12,7 +12,7 @@ from mammography.ledger.schema import upgrade
 from mammography.ledger.studies import ArrivedInstance, advance, record_instance, record_refusal, study
 from mammography.study import StudyEvent, StudyState
 
-NOW = datetime.now(UTC) - timedelta(minutes=5)
+NOW = datetime.now(UTC) - timedelta(hours=3, minutes=5)
 CT = "1.2.840.10008.5.1.4.1.1.2"
 MG = "1.2.840.10008.5.1.4.1.1.1.2"
 
@@ -98,7 +98,7 @@ def test_the_list_has_the_state_asked_for_and_what_was_refused(ledger):
     ]
     shown = mammocalc("list").output
     assert "from STRANGER: It is no data set." in shown
-    assert "5 min" in shown
+    assert "3 h" in shown
 
 
 def test_a_failed_study_is_retried_and_another_is_not(ledger):
