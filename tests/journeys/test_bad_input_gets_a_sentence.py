@@ -4,12 +4,14 @@ import copy
 
 import pydicom
 import pytest
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import CTImageStorage
 from pynetdicom import AE
 
 from mammography.study import StudyState
 from mammography.uid import UidRole, mint
 from tests.journeys.answers import answer_in, walk
+from tests.reception.mammograms import FOR_PRESENTATION
+from tests.reception.senders import calling, send_bytes
 
 pytestmark = [pytest.mark.orthanc, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -86,34 +88,16 @@ def test_each_bad_input_gets_its_sentence_and_the_next_study_is_read(node, ortha
 
 
 def test_what_is_no_data_set_is_refused_and_listed(node, phantom):
-    entity = AE("MODALITY1")
-    entity.add_requested_context(
-        pydicom.uid.DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian
-    )
-    association = entity.associate("127.0.0.1", node.port, ae_title="MAMMOCALC")
-    status = store_garbage(association, mint(UidRole.PHANTOM, "garbage"))
-    association.release()
-    assert status & 0xF000 == 0xC000
+    with calling(node.port) as conversation:
+        response = send_bytes(
+            conversation,
+            b"this is a shopping list, not a mammogram. " * 50,
+            sop_class_uid=FOR_PRESENTATION,
+            sop_instance_uid=mint(UidRole.PHANTOM, "garbage"),
+        )
+    assert response.Status & 0xF000 == 0xC000
     listed = node.command("study", "list").stdout
     assert "refused" in listed
     assert "MODALITY1" in listed
     assert phantom.send(node.port).returncode == 0
     assert node.wait_for(phantom.study_instance_uid, ENDED).state is StudyState.COMMITTED
-
-
-def store_garbage(association, uid):
-    """Send a C-STORE whose data set is no data set, and return the status."""
-    from io import BytesIO
-
-    from pynetdicom.dimse_primitives import C_STORE
-
-    request = C_STORE()
-    request.MessageID = 1
-    request.AffectedSOPClassUID = pydicom.uid.DigitalMammographyXRayImageStorageForPresentation
-    request.AffectedSOPInstanceUID = uid
-    request.Priority = 2
-    request.DataSet = BytesIO(b"this is a shopping list, not a mammogram. " * 50)
-    context = association.accepted_contexts[0]
-    association.dimse.send_msg(request, context.context_id)
-    _, response = association.dimse.get_msg(block=True)
-    return response.Status
