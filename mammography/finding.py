@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from mammography.coordinates import ImagePoint
-from mammography.view import View
+from mammography.view import Laterality, View
 
 
 class Morphology(StrEnum):
@@ -25,6 +26,31 @@ class Morphology(StrEnum):
     MILK_OF_CALCIUM = "milk-of-calcium"
     SUTURE = "suture"
     SKIN = "skin"
+
+
+LARGE_MORPHOLOGIES = (
+    Morphology.VASCULAR,
+    Morphology.COARSE,
+    Morphology.ROD_LIKE,
+    Morphology.RIM,
+    Morphology.DYSTROPHIC,
+    Morphology.SUTURE,
+    Morphology.SKIN,
+)
+"""Typically benign morphologies that show as large structures rather than as groups of small specks."""
+METAL = "metal"
+"""Clips, BBs and markers: bright, sharp, and no calcification."""
+LARGE_KINDS: tuple[str, ...] = (*(morphology.value for morphology in LARGE_MORPHOLOGIES), METAL)
+"""What a large bright structure can be, in the order in which class maps count."""
+
+
+class FindingKind(StrEnum):
+    """What a finding consists of."""
+
+    CLUSTER = "cluster"
+    """Specks that belong together."""
+    LARGE = "large"
+    """A large, typically benign calcification, told by its shape; its one speck is the whole of it."""
 
 
 class Distribution(StrEnum):
@@ -76,6 +102,7 @@ class Finding:
     assessment: FindingAssessment
     morphology: Morphology | None = None
     distribution: Distribution | None = None
+    kind: FindingKind = FindingKind.CLUSTER
 
     @property
     def center(self) -> ImagePoint:
@@ -97,6 +124,8 @@ class ImageReading:
     reason: str | None = None
     """A sentence; given when and only when the image was not read."""
     findings: tuple[Finding, ...] = ()
+    remarks: tuple[str, ...] = ()
+    """Sentences on what lowers the trust in this reading, such as a laterality that the image contradicts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +140,30 @@ class ReaderIdentity:
     """One sentence, such as "Synthetic images (phantom) alone"."""
 
 
+class FindingPlace(NamedTuple):
+    """Where a finding stands in an assessment: the index of its image, and its index among that image's."""
+
+    image: int
+    finding: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correspondence:
+    """Two findings that show the same lesion in two views of one breast; `score` is 0 to 1."""
+
+    first: FindingPlace
+    second: FindingPlace
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreastScore:
+    """The highest suspicion of a breast, 0 to 1; it never falls when a finding is added."""
+
+    laterality: Laterality
+    suspicion: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assessment:
     """Everything that one reading says of one study."""
@@ -119,3 +172,7 @@ class Assessment:
     read_at: datetime
     """Aware UTC; the objects take their content date and time from it, so that a rebuild is byte for byte."""
     images: tuple[ImageReading, ...]
+    correspondences: tuple[Correspondence, ...] = ()
+    """Each finding stands in at most one."""
+    breasts: tuple[BreastScore, ...] = ()
+    """One for each breast of which an image was read."""

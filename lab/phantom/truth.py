@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammography.coordinates import ImagePoint
-from mammography.finding import Distribution, Morphology
+from mammography.finding import LARGE_MORPHOLOGIES, Distribution, Morphology
 from mammography.view import View
 
 SUSPICIOUS = frozenset(
@@ -19,17 +19,7 @@ SUSPICIOUS = frozenset(
 )
 """The morphologies that BI-RADS calls suspicious; all others are typically or probably benign."""
 
-LARGE = frozenset(
-    {
-        Morphology.VASCULAR,
-        Morphology.COARSE,
-        Morphology.ROD_LIKE,
-        Morphology.RIM,
-        Morphology.DYSTROPHIC,
-        Morphology.SUTURE,
-        Morphology.SKIN,
-    }
-)
+LARGE = frozenset(LARGE_MORPHOLOGIES)
 """Morphologies that are drawn into `Scene.macro`: large structures rather than small specks."""
 
 EASY_D_PRIME = 25.0
