@@ -45,7 +45,7 @@ def losses_of(maps: Maps, batch: Batch, morphology_weights: Tensor) -> Losses:
     return Losses(
         center=_focal(maps.center, batch.heat, batch.weight),
         size=wrong.sum() / (known.sum() + 1),
-        macro=_macro(maps.macro, batch.macro),
+        macro=_macro(maps.large[:, 1:].logsumexp(1, keepdim=True) - maps.large[:, :1], batch.macro),
         morphology=morphology,
     )
 

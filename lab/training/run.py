@@ -23,6 +23,7 @@ from mammography.reader.detection import maps_of, points_of
 from mammography.reader.network import Network
 from mammography.reader.plan import ReaderPlan
 from mammography.reader.preprocessing import Prepared
+from mammography.reader.weights_folder import network_for
 
 log = structlog.get_logger()
 
@@ -74,7 +75,7 @@ class Run:
 def begin(plan: ReaderPlan, *, seed: int) -> Run:
     """Return a run that has not taken a step."""
     torch.manual_seed(seed)
-    network = Network(plan.widths, len(plan.morphologies)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network_for(plan).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Run(
         network=network,
         optimizer=torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=1e-4),
@@ -150,7 +151,7 @@ def learn(run: Run, plan: ReaderPlan, *, lessons: Path, out: Path, lasting: time
 
 def averaged(run: Run, plan: ReaderPlan) -> Network:
     """Return the network with the averaged weights, for looking rather than learning."""
-    network = Network(plan.widths, len(plan.morphologies))
+    network = network_for(plan)
     network.load_state_dict(run.average)
     return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

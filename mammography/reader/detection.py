@@ -30,7 +30,7 @@ class Points:
     """The peaks of one image, best first; arrays of one length.
 
     `rows`, `columns`: centres in reader pixels (outer corner 0.0). `scores`: 0 to 1. `diameters_mm` at the
-    detector plane. `macro`: probability that a large calcification lies there. `morphology`: [points,
+    detector plane. `macro`: probability that something large lies there. `morphology`: [points,
     morphologies], probabilities.
     """
 
@@ -95,7 +95,7 @@ def points_of(maps: Maps, prepared: Prepared, *, lowest_score: float) -> Points:
         diameters_mm=np.minimum(
             UNIT_DIAMETER * prepared.spacing_mm * 2.0 ** size.numpy(), _LARGEST_DIAMETER_MM
         ),
-        macro=torch.sigmoid(maps.macro[0, 0, coarse[0], coarse[1]].double()).numpy(),
+        macro=(1.0 - torch.softmax(maps.large[0, :, coarse[0], coarse[1]].double(), dim=0)[0]).numpy(),
         morphology=morphology.T.numpy(),
     )
 
@@ -119,5 +119,5 @@ def _fast(image: Tensor) -> Tensor:
 def _rows(maps: Maps, top: int, bottom: int) -> Maps:
     """Return some rows, given in reader pixels, of every map."""
     assert top % STRIDE == 0, "strips begin on the coarsest cells"  # noqa: S101
-    cells = Maps(center=CELL, size=CELL, macro=COARSE_CELL, morphology=COARSE_CELL)  # type: ignore[arg-type]
+    cells = Maps(center=CELL, size=CELL, large=COARSE_CELL, morphology=COARSE_CELL)  # type: ignore[arg-type]
     return Maps(*(map_[..., top // cell : bottom // cell, :] for map_, cell in zip(maps, cells, strict=True)))

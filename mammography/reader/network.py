@@ -5,6 +5,7 @@ the coarser levels add the context of the tissue around. Written for a processor
 0.37 million parameters, 18 GFLOP per million pixels.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ STRIDE = 16
 CELL = 2
 """Reader pixels per cell of the centre and size maps."""
 COARSE_CELL = 4
-"""Reader pixels per cell of the macro and morphology maps."""
+"""Reader pixels per cell of the large and morphology maps."""
 UNIT_DIAMETER = 3.0
 """Reader pixels; the size map holds the base-2 logarithm of a diameter in units of this."""
 
@@ -30,8 +31,8 @@ class Maps(NamedTuple):
     """Logit that a calcification's centre lies in this cell; 1 channel, cells of CELL pixels."""
     size: Tensor
     """log2(diameter / UNIT_DIAMETER) of the calcification centred here; 1 channel, cells of CELL."""
-    macro: Tensor
-    """Logit that a large benign calcification covers this cell; 1 channel, cells of COARSE_CELL."""
+    large: Tensor
+    """Logits of what covers this cell: channel 0 nothing large, then the plan's large kinds; cells of COARSE_CELL."""
     morphology: Tensor
     """Logits of the plan's morphologies for a calcification centred here; cells of COARSE_CELL."""
 
@@ -66,8 +67,9 @@ class Residual(nn.Module):
 class Network(nn.Module):
     """Two channels of a prepared mammogram in, four maps out."""
 
-    def __init__(self, widths: Sequence[int], morphologies: int) -> None:
+    def __init__(self, widths: Sequence[int], morphologies: int, large: int) -> None:
         super().__init__()
+        self.large_channels = 1 + large
         half, quarter, eighth, sixteenth = widths
         self.stem = Convolution(2, half, 5, 2)
         self.level_half = Residual(half)
@@ -87,10 +89,10 @@ class Network(nn.Module):
         self.merged_quarter = Residual(quarter)
         self.merged_half = Residual(half)
         self.fine_head = nn.Conv2d(half, 2, 3, 1, 1)
-        self.coarse_head = nn.Conv2d(quarter, 1 + morphologies, 3, 1, 1)
+        self.coarse_head = nn.Conv2d(quarter, self.large_channels + morphologies, 3, 1, 1)
         with torch.no_grad():  # rare things start rare, so that the first steps are not spent on that
             self.fine_head.bias.copy_(torch.tensor([-4.5, 0.0]))  # type: ignore[union-attr]
-            self.coarse_head.bias[0] = -4.0  # type: ignore[index]
+            self.coarse_head.bias[0] = 4.0 + math.log(max(large, 1))  # type: ignore[index]
 
     @override
     def forward(self, image: Tensor) -> Maps:
@@ -103,7 +105,12 @@ class Network(nn.Module):
         quarter = self.merged_quarter(quarter + _doubled(self.to_quarter(eighth)))
         half = self.merged_half(half + _doubled(self.to_half(quarter)))
         fine, coarse = self.fine_head(half), self.coarse_head(quarter)
-        return Maps(center=fine[:, :1], size=fine[:, 1:], macro=coarse[:, :1], morphology=coarse[:, 1:])
+        return Maps(
+            center=fine[:, :1],
+            size=fine[:, 1:],
+            large=coarse[:, : self.large_channels],
+            morphology=coarse[:, self.large_channels :],
+        )
 
 
 def _doubled(features: Tensor) -> Tensor:

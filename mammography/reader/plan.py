@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mammography.finding import Morphology, ReaderIdentity
+from mammography.finding import LARGE_KINDS, Morphology, ReaderIdentity
 
 PLAN_FILE = "plan.json"
 NETWORK_FILE = "network.safetensors"
@@ -32,6 +32,8 @@ class ReaderPlan(BaseModel):
     """Channels at 1/2, 1/4, 1/8 and 1/16."""
     morphologies: tuple[Morphology, ...]
     """What the network's morphology channels stand for."""
+    large: tuple[str, ...] = LARGE_KINDS
+    """What the network's channels of large structures stand for, after the first, which is nothing large."""
 
     spacing_mm: float = 0.07
     """Pitch to which an image is resampled when its own lies outside the next two."""
@@ -49,7 +51,7 @@ class ReaderPlan(BaseModel):
     point_score: float = Field(gt=0, lt=1)
     """A peak of the centre map above this is a speck."""
     macro_score: float = Field(default=0.5, gt=0, lt=1)
-    """A speck under a macro map above this belongs to a large benign calcification, not to a cluster."""
+    """A speck where something large lies with more than this probability does not belong to a cluster."""
     link_mm: float = 7.0
     """Specks nearer than this belong together."""
     fewest_specks: int = 3

@@ -53,13 +53,18 @@ def open_weights(folder: Path) -> OpenedWeights:
     return OpenedWeights(plan, folded(network), classification)
 
 
+def network_for(plan: ReaderPlan) -> Network:
+    """Return a network with the plan's widths and heads, its weights drawn at random."""
+    return Network(plan.widths, len(plan.morphologies), len(plan.large))
+
+
 def network_of(content: bytes, plan: ReaderPlan) -> Network:
     """Return the network with the weights of a safetensors file, whatever precision they are kept in.
 
     Raises:
         RuntimeError, SafetensorError: if the file is none, or holds other weights than the plan's network has.
     """
-    network = Network(plan.widths, len(plan.morphologies))
+    network = network_for(plan)
     state = {name: value.float() for name, value in safetensors.torch.load(content).items()}
     counters = {name: value for name, value in network.state_dict().items() if name.endswith(UNUSED_WEIGHT)}
     network.load_state_dict(counters | state)
