@@ -55,8 +55,8 @@ def phantom(
 
     def views() -> "Iterable[tuple[int, Scene]]":
         for each in seeds:
-            matrix = {"rows": rows, "columns": columns}
-            yield from ((each, scene) for scene in draw_study(each, easy=easy, spacing_mm=0.07, **matrix))
+            study = draw_study(each, easy=easy, rows=rows, columns=columns, spacing_mm=0.07)
+            yield from ((each, scene) for scene in study)
 
     drawn: dict[int, list[Scene]] = {}
     try:

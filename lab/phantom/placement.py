@@ -4,18 +4,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from lab.phantom.anatomy import Anatomy
 from lab.phantom.calcification import FINER, draw_shape
-from lab.phantom.fields import Field, Mask, generator
+from lab.phantom.fields import Field, generator
 from lab.phantom.lesions import LesionPlan, SpeckPlan
 from lab.phantom.tissue import Path
-from lab.phantom.truth import LARGE, MACRO_STEP
-from mammography.finding import Distribution
+from lab.phantom.truth import LARGE, MACRO_STEP, METAL_INDEX, NOTHING_LARGE
+from mammography.finding import LARGE_KINDS, Distribution
 from mammography.view import ViewPosition
 
 APART_MM = 22.0
 """Two lesions' centres keep this distance where the breast is large enough."""
+LEAST_METAL_MM = 0.02
 _ALONG_DUCT = frozenset({Distribution.LINEAR, Distribution.SEGMENTAL})
 
 
@@ -195,19 +197,24 @@ def add_to(canvas: Field, patch: Field, top: int, left: int, factor: float = 1.0
 
 
 def large_structures(
-    shape: tuple[int, int], specks: list[DrawnSpeck], lesions: tuple[LesionPlan, ...]
-) -> Mask:
-    """Return where large calcifications lie, one element per 4 x 4 pixels."""
-    covered = np.zeros((-(-shape[0] // MACRO_STEP), -(-shape[1] // MACRO_STEP)), bool)
+    specks: list[DrawnSpeck], lesions: tuple[LesionPlan, ...], metal: Field
+) -> NDArray[np.int8]:
+    """Return the index in LARGE_KINDS of what lies there, one element per 4 x 4 pixels; metal hides calcium.
+
+    `metal`: mm, one element per pixel of the window.
+    """
+    rows, columns = (-(-side // MACRO_STEP) for side in metal.shape)
+    kinds = np.full((rows, columns), NOTHING_LARGE, np.int8)
     for speck in specks:
         if speck.group < 0 or lesions[speck.group].morphology not in LARGE:
             continue
-        rows, columns = np.nonzero(speck.thickness > max(0.03, 0.08 * float(speck.thickness.max())))
-        rows = (rows + speck.top) // MACRO_STEP
-        columns = (columns + speck.left) // MACRO_STEP
-        kept = (rows >= 0) & (columns >= 0) & (rows < covered.shape[0]) & (columns < covered.shape[1])
-        covered[rows[kept], columns[kept]] = True
-    return covered
+        places = np.nonzero(speck.thickness > max(0.03, 0.08 * float(speck.thickness.max())))
+        down, across = (places[0] + speck.top) // MACRO_STEP, (places[1] + speck.left) // MACRO_STEP
+        kept = (down >= 0) & (across >= 0) & (down < rows) & (across < columns)
+        kinds[down[kept], across[kept]] = LARGE_KINDS.index(lesions[speck.group].morphology.value)
+    down, across = np.nonzero(metal > LEAST_METAL_MM)
+    kinds[down // MACRO_STEP, across // MACRO_STEP] = METAL_INDEX
+    return kinds
 
 
 def vessel_of(lesion: LesionPlan, site: Site, position: ViewPosition, rng: Generator) -> Path:

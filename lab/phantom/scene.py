@@ -1,7 +1,7 @@
 """A synthetic mammogram with known calcifications: anatomy, lesions, detector and presentation in one go."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from lab.phantom.anatomy import Anatomy, BreastPlan, Window, draw_anatomy, plan_breast
 from lab.phantom.calcification import Shape
+from lab.phantom.condition import Acquisition, Condition, draw_acquisition
 from lab.phantom.detector import Exposure, attenuation, d_prime, expose, plan_detector
 from lab.phantom.distractors import draw_dead_pixels, draw_dust, draw_letters, draw_traps
-from lab.phantom.fields import Mask, generator
+from lab.phantom.fields import Field, generator
 from lab.phantom.lesions import LesionPlan, SpeckPlan, random_lesions
 from lab.phantom.placement import (
     DrawnSpeck,
@@ -22,12 +23,13 @@ from lab.phantom.placement import (
     place_lesion,
     vessel_of,
 )
-from lab.phantom.presentation import VENDORS, Presentation, Vendor, present
+from lab.phantom.presentation import Presentation, Vendor, present
 from lab.phantom.tissue import Tissue, draw_tissue, draw_tube
 from lab.phantom.truth import (
     EASY_D_PRIME,
     EASY_EXTENT_MM,
     EASY_SPECKS,
+    NOTHING_LARGE,
     SUSPICIOUS,
     Distractor,
     Scene,
@@ -55,6 +57,7 @@ class _Drawn:
     exposure: Exposure
     presentation: Presentation
     vendor: Vendor
+    metal: Field
     found: list[tuple[str, float, float]]
 
 
@@ -71,21 +74,28 @@ def make_scene(
     density: int | None = None,
     singles: float = 2.0,
     window: bool = False,
+    condition: Condition = Condition.USUAL,
+    acquisition: Acquisition | None = None,
 ) -> Scene:
     """Return a synthetic mammogram and its truth; the same arguments always give the same scene.
 
     The matrix shows the whole detector, so a small one holds a small breast; with `window` it shows a part of a
     full-sized detector instead (23 x 18 cm), cut at a random place of the breast: the crops that training wants.
     `lesions`: None draws a mix of all morphologies, an empty sequence none. `singles`: calcifications of
-    their own, on average. About half a second of processor time per million pixels.
+    their own, on average. `acquisition`: how the image is acquired, else drawn from `condition`, and `vendor`
+    goes before both; the pitch is always `spacing_mm`. A normal scene holds no calcification, whatever is
+    asked. About half a second of processor time per million pixels.
     """
     rng = generator(seed, "scene", str(view))
     plan = breast if breast is not None else plan_breast(rng, density=density)
-    habit = vendor if vendor is not None else VENDORS[int(rng.choice(len(VENDORS), p=[0.4, 0.25, 0.2, 0.15]))]
+    taken = acquisition if acquisition is not None else draw_acquisition(condition, rng)
+    taken = taken if vendor is None else replace(taken, vendor=vendor)
     planned = random_lesions(rng) if lesions is None else tuple(lesions)
+    if condition is Condition.NORMAL:
+        planned, singles = (), 0.0
     sides = (-(-rows // MULTIPLE) * MULTIPLE, -(-columns // MULTIPLE) * MULTIPLE)
     shown = _window(sides, spacing_mm, plan, rng) if window else _whole(sides, spacing_mm)
-    drawn = _draw(shown, view, plan, planned, habit, singles, whole=not window, rng=rng)
+    drawn = _draw(shown, view, plan, planned, taken, singles, whole=not window, rng=rng)
     return _finished(drawn, seed=seed, view=view, rows=rows, columns=columns)
 
 
@@ -126,7 +136,7 @@ def _draw(
     view: View,
     plan: BreastPlan,
     lesions: tuple[LesionPlan, ...],
-    vendor: Vendor,
+    taken: Acquisition,
     singles: float,
     *,
     whole: bool,
@@ -145,11 +155,11 @@ def _draw(
         anatomy.inside.astype(np.float32),
         calcium,
         traps.metal,
-        plan_detector(rng),
+        taken.detector if taken.detector is not None else plan_detector(rng),
         rng,
     )
     found = traps.found + draw_dead_pixels(exposure.signal, rng)
-    presentation = present(exposure, anatomy, vendor, rng)
+    presentation = present(exposure, anatomy, taken.vendor, rng)
     found += draw_dust(presentation.values, presentation.window_width, rng)
     mirrored = view.laterality is Laterality.RIGHT
     text = f"{view.laterality}{view.position}"
@@ -162,7 +172,8 @@ def _draw(
         specks=specks,
         exposure=exposure,
         presentation=presentation,
-        vendor=vendor,
+        vendor=taken.vendor,
+        metal=traps.metal,
         found=found,
     )
 
@@ -215,17 +226,17 @@ def _finished(drawn: _Drawn, *, seed: int, view: View, rows: int, columns: int) 
         cut = np.clip(np.rint(values[:rows, :columns]), 0, highest).astype(np.uint16)
         return np.ascontiguousarray(cut[:, ::-1]) if mirrored else cut
 
-    def reduced(mask: Mask) -> Mask:
-        """Masks of 4 x 4 blocks are counted from the stored matrix's corner, also when it is mirrored."""
-        fine = np.repeat(np.repeat(mask, 4, axis=0), 4, axis=1)[:rows, :columns]
+    def reduced(kinds: NDArray[np.int8], nothing: int) -> NDArray[np.int8]:
+        """Blocks of 4 x 4 are counted from the stored matrix's corner, also when it is mirrored."""
+        fine = np.repeat(np.repeat(kinds, 4, axis=0), 4, axis=1)[:rows, :columns]
         fine = fine[:, ::-1] if mirrored else fine
-        padded = np.pad(fine, ((0, -rows % 4), (0, -columns % 4)))
+        padded = np.pad(fine, ((0, -rows % 4), (0, -columns % 4)), constant_values=nothing)
         blocks = padded.reshape(padded.shape[0] // 4, 4, padded.shape[1] // 4, 4)
-        return np.asarray(blocks.any(axis=(1, 3)))
+        return np.asarray(blocks.max(axis=(1, 3)))
 
     seen = [speck for speck in drawn.specks if 0 <= speck.row < rows and 0 <= speck.column < columns]
     truth = [(speck, d_prime(speck, drawn.exposure)) for speck in seen]
-    macro = large_structures((anatomy.window.rows, anatomy.window.columns), seen, drawn.lesions)
+    large = large_structures(seen, drawn.lesions, drawn.metal)
     full = float(np.quantile(drawn.exposure.clean[::16, ::16], 0.98))
     nipple = point(
         (anatomy.nipple_down_mm - anatomy.window.top_mm) / spacing,
@@ -247,8 +258,8 @@ def _finished(drawn: _Drawn, *, seed: int, view: View, rows: int, columns: int) 
             for speck, visibility in truth
         ),
         groups=tuple(_groups(drawn, truth)),
-        macro=reduced(macro),
-        breast=reduced(anatomy.inside),
+        large=reduced(large, NOTHING_LARGE),
+        breast=reduced(anatomy.inside.astype(np.int8), 0).astype(np.bool_),
         distractors=tuple(
             Distractor(kind=kind, center=point(row, column))
             for kind, row, column in drawn.found

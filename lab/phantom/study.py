@@ -1,14 +1,14 @@
 """A whole screening study: both breasts in two views, and the lesions of a breast in both of its views."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from numpy.random import Generator
 
 from lab.phantom.anatomy import BreastPlan, plan_breast
+from lab.phantom.condition import Acquisition, Condition, draw_acquisition
 from lab.phantom.fields import generator
 from lab.phantom.lesions import LesionPlan, plan_lesion, random_lesions
-from lab.phantom.presentation import VENDORS, Vendor
 from lab.phantom.scene import make_scene
 from lab.phantom.truth import Scene
 from mammography.finding import Morphology
@@ -21,6 +21,9 @@ VIEWS = tuple(
 )
 """In the order in which a radiographer takes them here: R CC, R MLO, L CC, L MLO."""
 
+USUAL_SPACING_MM = 0.07
+DETECTOR_MM = (232.96, 179.2)
+"""Height and width of the detector: 3328 by 2560 pixels of 0.07 mm."""
 MOST_TRIES = 8
 """How often a view of an easy study is drawn anew, until its lesion is easy there too."""
 
@@ -33,43 +36,74 @@ class NotEasy(Exception):
 
 
 def make_study(
-    seed: int, *, easy: bool = False, rows: int = 3328, columns: int = 2560, spacing_mm: float = 0.07
+    seed: int,
+    *,
+    easy: bool = False,
+    rows: int | None = None,
+    columns: int | None = None,
+    spacing_mm: float | None = None,
+    condition: Condition = Condition.USUAL,
 ) -> list[Scene]:
     """Return the four views of a screening study; the same arguments always give the same study.
 
     A lesion has the same specks in both views of its breast, at the same depth behind the nipple. In an easy
-    study each breast holds one cluster that anyone can see, a suspicious one in the right breast.
+    study each breast holds one cluster that anyone can see, a suspicious one in the right breast. Without
+    `spacing_mm` the pitch is the drawn machine's own, but 0.07 mm in an easy study and where sides are given;
+    without sides the matrix is that of a detector of 23.3 x 17.9 cm.
 
     Raises:
         NotEasy: if an easy cluster could not be placed.
     """
-    return list(draw_study(seed, easy=easy, rows=rows, columns=columns, spacing_mm=spacing_mm))
+    return list(
+        draw_study(seed, easy=easy, rows=rows, columns=columns, spacing_mm=spacing_mm, condition=condition)
+    )
 
 
-def draw_study(seed: int, *, easy: bool, rows: int, columns: int, spacing_mm: float) -> Iterator[Scene]:
+def draw_study(
+    seed: int,
+    *,
+    easy: bool = False,
+    rows: int | None = None,
+    columns: int | None = None,
+    spacing_mm: float | None = None,
+    condition: Condition = Condition.USUAL,
+) -> Iterator[Scene]:
     """Yield the views of `make_study` one by one, each as soon as it is drawn."""
     rng = generator(seed, "study")
-    vendor = VENDORS[int(rng.choice(len(VENDORS), p=[0.4, 0.25, 0.2, 0.15]))]
+    taken = draw_acquisition(condition, rng)
+    asked = easy or rows is not None or columns is not None
+    pitch = spacing_mm if spacing_mm is not None else USUAL_SPACING_MM if asked else taken.spacing_mm
+    height, width = (side // 2 * 2 for side in (round(mm / pitch) for mm in DETECTOR_MM))
+    matrix = (rows if rows is not None else height, columns if columns is not None else width, pitch)
     density = int(rng.choice(3)) if easy else None
     for side in (Laterality.RIGHT, Laterality.LEFT):
         breast = plan_breast(rng, density=density)
-        reach_mm = breast.protrusion * columns * spacing_mm
+        reach_mm = breast.protrusion * matrix[1] * pitch
         lesions = _easy_lesions(side, reach_mm, rng) if easy else _lesions(reach_mm, rng)
+        lesions = () if condition is Condition.NORMAL else lesions
         for view in (view for view in VIEWS if view.laterality is side):
-            yield _view(seed, view, breast, lesions, vendor, easy, (rows, columns, spacing_mm))
+            shared = _Shared(
+                breast=breast, lesions=lesions, taken=taken, condition=condition, easy=easy, matrix=matrix
+            )
+            yield _view(seed, view, shared)
 
 
-def _view(
-    seed: int,
-    view: View,
-    breast: BreastPlan,
-    lesions: tuple[LesionPlan, ...],
-    vendor: Vendor,
-    easy: bool,
-    matrix: tuple[int, int, float],
-) -> Scene:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shared:
+    """What the two views of a breast share; `matrix`: rows, columns, pitch in mm."""
+
+    breast: BreastPlan
+    lesions: tuple[LesionPlan, ...]
+    taken: Acquisition
+    condition: Condition
+    easy: bool
+    matrix: tuple[int, int, float]
+
+
+def _view(seed: int, view: View, shared: _Shared) -> Scene:
     """Return one view; of an easy study the first try in which every lesion is easy."""
-    rows, columns, spacing_mm = matrix
+    rows, columns, spacing_mm = shared.matrix
+    easy, lesions = shared.easy, shared.lesions
     for attempt in range(MOST_TRIES if easy else 1):
         scene = make_scene(
             seed * 1000 + attempt,
@@ -78,9 +112,10 @@ def _view(
             columns=columns,
             spacing_mm=spacing_mm,
             lesions=lesions,
-            vendor=vendor,
-            breast=breast,
+            breast=shared.breast,
             singles=0.0 if easy else 2.0,
+            condition=shared.condition,
+            acquisition=shared.taken,
         )
         if not easy or (len(scene.groups) == len(lesions) and all(group.easy for group in scene.groups)):
             return scene

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammography.coordinates import ImagePoint
-from mammography.finding import LARGE_MORPHOLOGIES, Distribution, Morphology
+from mammography.finding import LARGE_KINDS, LARGE_MORPHOLOGIES, METAL, Distribution, Morphology
 from mammography.view import View
 
 SUSPICIOUS = frozenset(
@@ -20,14 +20,16 @@ SUSPICIOUS = frozenset(
 """The morphologies that BI-RADS calls suspicious; all others are typically or probably benign."""
 
 LARGE = frozenset(LARGE_MORPHOLOGIES)
-"""Morphologies that are drawn into `Scene.macro`: large structures rather than small specks."""
+"""Morphologies that are drawn into `Scene.large`: large structures rather than small specks."""
+NOTHING_LARGE = -1
+METAL_INDEX = LARGE_KINDS.index(METAL)
 
 EASY_D_PRIME = 25.0
 """Below it a speck is clear of the noise but may hide in the anatomy: d' knows nothing of tissue."""
 EASY_SPECKS = 5
 EASY_EXTENT_MM = 20.0
 MACRO_STEP = 4
-"""Stored pixels per element of `Scene.macro` and `Scene.breast`, in rows and in columns."""
+"""Stored pixels per element of `Scene.large` and `Scene.breast`, in rows and in columns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,8 @@ class Scene:
 
     `pixels`: [rows, columns], 12 bit, as stored before any MONOCHROME1 turn or compression; the chest wall is
     the left edge of a left breast and the right edge of a right one. `raw`: the detector's linear signal
-    (For Processing), same shape, 14 bit. `macro`, `breast`: [rows / 4, columns / 4], rounded up.
+    (For Processing), same shape, 14 bit. `large`, `breast`: [rows / 4, columns / 4], rounded up; `large` is the
+    index in `mammography.finding.LARGE_KINDS` of the large thing that lies there, NOTHING_LARGE elsewhere.
     `nipple` may lie outside the matrix where the scene is a window of a larger breast.
     """
 
@@ -83,7 +86,7 @@ class Scene:
     spacing_mm: float
     specks: tuple[TruthSpeck, ...]
     groups: tuple[TruthGroup, ...]
-    macro: NDArray[np.bool_]
+    large: NDArray[np.int8]
     breast: NDArray[np.bool_]
     distractors: tuple[Distractor, ...]
     density: int
@@ -92,3 +95,8 @@ class Scene:
     thickness_mm: float
     window_center: float
     window_width: float
+
+    @property
+    def macro(self) -> NDArray[np.bool_]:
+        """Where large calcifications lie, metal left out; [rows / 4, columns / 4]."""
+        return np.asarray((self.large >= 0) & (self.large != METAL_INDEX))
