@@ -7,13 +7,32 @@ as wide as a calcification. They differ in what they are part of: pieces of a we
 import numpy as np
 from numpy.random import Generator
 
+from lab.phantom.anatomy import Anatomy
 from lab.phantom.fields import Field, blur, cell_edges, power_law, smooth_step
+from lab.phantom.placement import choose_site
 
 SMALLEST_MM, LARGEST_MM = 4.0, 16.0
 """Radius of a web."""
 
 
-def draw_web(down: Field, across: Field, pitch_mm: float, rng: Generator) -> Field:
+def draw_web(line: Field, anatomy: Anatomy, gland: Field, rng: Generator) -> tuple[float, float]:
+    """Draw a web somewhere in the breast into a line integral [rows / 2]; return its middle (down, across) in mm."""
+    site = choose_site(anatomy, gland, rng)
+    window = anatomy.window
+    pitch_mm = window.spacing_mm * 2
+    half = int(1.4 * LARGEST_MM / pitch_mm)
+    row = int((site.down_mm - window.top_mm) / pitch_mm)
+    column = int((site.across_mm - window.left_mm) / pitch_mm)
+    top, left = max(row - half, 0), max(column - half, 0)
+    patch = line[top : max(row + half, 0), left : max(column + half, 0)]
+    if patch.size:
+        down = (np.arange(patch.shape[0], dtype=np.float32)[:, None] + (top - row)) * np.float32(pitch_mm)
+        across = (np.arange(patch.shape[1], dtype=np.float32)[None] + (left - column)) * np.float32(pitch_mm)
+        patch += web_of(down, across, pitch_mm, rng)
+    return site.down_mm, site.across_mm
+
+
+def web_of(down: Field, across: Field, pitch_mm: float, rng: Generator) -> Field:
     """Return the additional line integral [rows, columns] of one web around (0, 0).
 
     `down` [rows, 1] and `across` [1, columns]: mm from the middle of the web, `pitch_mm` apart. Fibres are 0.1 to
