@@ -145,6 +145,19 @@ def spacing_of(header: Dataset) -> float:
     return (down + across) / 2
 
 
+def padding_of(mammogram: Mammogram) -> NDArray[np.bool_] | None:
+    """Return which pixels are padding and not image, [rows, columns], or None where the header names none.
+
+    Pixel Padding Value and Pixel Padding Range Limit, both included, are stored values (PS3.3 C.7.5.1.1.2).
+    """
+    value = _stored(mammogram, "PixelPaddingValue")
+    if value is None:
+        return None
+    limit = _stored(mammogram, "PixelPaddingRangeLimit")
+    low, high = sorted((value, value if limit is None else limit))
+    return np.asarray((mammogram.pixels >= low) & (mammogram.pixels <= high), dtype=np.bool_)
+
+
 def display_values(mammogram: Mammogram) -> NDArray[np.uint8]:
     """Return the image as a viewer shows it first: [rows, columns], 0 black to 255 white; for pictures only.
 
@@ -184,6 +197,17 @@ def _windowed(values: NDArray[np.float64], center: float, width: float, function
     else:
         shown = (values - (center - 0.5)) / max(width - 1.0, 1e-6) + 0.5
     return np.asarray(np.clip(shown, 0.0, 1.0), dtype=np.float64)
+
+
+def _stored(mammogram: Mammogram, keyword: str) -> int | None:
+    """Return a stored value that the header states, whichever of US and SS it was written as."""
+    stated = mammogram.header.get(keyword)
+    if not isinstance(stated, int):
+        return None
+    signed = np.issubdtype(mammogram.pixels.dtype, np.signedinteger)
+    bits = int(mammogram.header.BitsAllocated)
+    value = stated & ((1 << bits) - 1)
+    return value - (1 << bits) if signed and value >> (bits - 1) else value
 
 
 def _first(value: Any) -> float:

@@ -16,15 +16,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from mammography.coordinates import Grid
-from mammography.mammogram import FOR_PROCESSING, Mammogram, UnreadableMammogram
+from mammography.mammogram import FOR_PROCESSING, Mammogram, UnreadableMammogram, padding_of
+from mammography.reader.breast import MASK_STEP as MASK_STEP  # noqa: PLC0414 - lessons take it from here
+from mammography.reader.breast import Blocks, breast_of, implant_area, unreadable_areas
 from mammography.reader.network import STRIDE
 from mammography.reader.plan import ReaderPlan
 
-MASK_STEP = 8
-"""Stored pixels per element of a breast mask, in rows and in columns."""
 SKIN_MM = 1.0
-SMALLEST_BREAST_MM2 = 400.0
-_NO_BREAST = "No breast was found on the image."
+IMPLANT_REMARK = "What looks like an implant was left out; breast that lies over or under it was not read."
 _LOW_PASS, _NOISE = 8, 32
 """Windows of the high-pass and of the noise around, in reader pixels: 0.6 and 2.2 mm at 0.07 mm."""
 
@@ -36,28 +35,46 @@ class Prepared:
     `image`: [1, 2, height, width], float32, sides multiples of STRIDE, chest wall on the left; channel 0 is the
     value between in-breast quantiles (-1 to 1), channel 1 the noise-equalised high-pass. `breast`: [height,
     width], true well inside the skin, where specks are looked for. `grid` leads from reader pixels to stored ones; `spacing_mm` is that of the
-    reader pixels.
+    reader pixels. `remarks`: sentences on what could not be searched. `unread`: share of the breast in which
+    nothing can be seen, 0 to 1.
     """
 
     image: Tensor
     breast: NDArray[np.bool_]
     grid: Grid
     spacing_mm: float
+    remarks: tuple[str, ...] = ()
+    unread: float = 0.0
 
 
 def density_values(mammogram: Mammogram) -> NDArray[np.float32]:
     """Return values that grow with what X-rays met on their way: [rows, columns], float32.
 
     For Presentation values do so once MONOCHROME1 is turned. For Processing values are the detector's signal:
-    their logarithm is taken, and its sense is Pixel Intensity Relationship Sign (PS3.3 C.8.11.3.1.2).
+    their logarithm is taken, and its sense is Pixel Intensity Relationship Sign (PS3.3 C.8.11.3.1.2). Padding
+    (PS3.3 C.7.5.1.1.2) is no image, and becomes as dark as the darkest of it.
+
+    Raises:
+        UnreadableMammogram: if the image is nothing but padding.
     """
     values = mammogram.pixels.astype(np.float32)
     if mammogram.sop_class_uid != FOR_PROCESSING:
-        return -values if mammogram.inverted else values
-    if str(mammogram.header.get("PixelIntensityRelationship") or "LIN") == "LIN":
-        values = np.log(np.maximum(values, 1.0)).astype(np.float32)
-    sign = int(mammogram.header.get("PixelIntensityRelationshipSign") or (-1 if mammogram.inverted else 1))
-    return -values if sign > 0 else values
+        turned = mammogram.inverted
+    else:
+        if str(mammogram.header.get("PixelIntensityRelationship") or "LIN") == "LIN":
+            values = np.log(np.maximum(values, 1.0))
+        sign = int(
+            mammogram.header.get("PixelIntensityRelationshipSign") or (-1 if mammogram.inverted else 1)
+        )
+        turned = sign > 0
+    if turned:
+        np.negative(values, out=values)
+    padding = padding_of(mammogram)
+    if padding is not None and padding.any():
+        if padding.all():
+            raise UnreadableMammogram("The image holds nothing but padding.")
+        values[padding] = values[~padding].min()
+    return values
 
 
 def prepare(
@@ -73,13 +90,20 @@ def prepare(
     from the plan's. `mask` is the breast where that is known, as `breast_mask` returns it.
 
     Raises:
-        UnreadableMammogram: if no breast is found.
+        UnreadableMammogram: if no breast is found, or nothing can be seen in it.
     """
-    breast = breast_mask(values, spacing_mm) if mask is None else mask
-    mirrored = bool(breast[:, : breast.shape[1] // 2].sum() < breast[:, (breast.shape[1] + 1) // 2 :].sum())
+    blocks = Blocks.of(values)
+    breast = breast_of(blocks, spacing_mm) if mask is None else mask
+    half = breast.shape[1] // 2
+    mirrored = bool(breast[:, :half].sum() < breast[:, -half:].sum())
     if mirrored:
         values = values[:, ::-1]
-        breast = breast_mask(values, spacing_mm) if mask is None else mask[:, ::-1]
+        blocks = Blocks.of(values) if values.shape[1] % MASK_STEP else blocks.mirrored()
+        breast = breast_of(blocks, spacing_mm) if mask is None else mask[:, ::-1]
+    implant = implant_area(blocks, breast, spacing_mm)
+    hidden = unreadable_areas(blocks, breast, spacing_mm)
+    if implant is not None:
+        hidden |= implant
     top, bottom, left, right = _box(breast, values.shape)
     scale = 1.0 if plan.finest_mm <= spacing_mm <= plan.coarsest_mm else spacing_mm / plan.spacing_mm
     grid = Grid(
@@ -94,53 +118,23 @@ def prepare(
     picture = _scaled(picture[None, None], scale)
     steps = _skin_steps(spacing_mm)
     inside, searched = (
-        _enlarged(ndimage.binary_erosion(breast, iterations=depth, border_value=1)[rows, columns], picture)
+        _enlarged(
+            (ndimage.binary_erosion(breast, iterations=depth, border_value=1) & ~hidden)[rows, columns],
+            picture,
+        )
         for depth in (steps, steps + 1)
     )
+    if not inside.any():
+        raise UnreadableMammogram("The whole breast is saturated, so nothing can be seen in it.")
     picture = _padded(picture)
     return Prepared(
         image=_channels(picture, inside, plan),
         breast=searched[0, 0].numpy(),
         grid=grid,
         spacing_mm=spacing_mm / scale,
+        remarks=() if implant is None else (IMPLANT_REMARK,),
+        unread=float((hidden & breast).sum() / breast.sum()),
     )
-
-
-def breast_mask(values: NDArray[np.floating[Any]], spacing_mm: float) -> NDArray[np.bool_]:
-    """Return where the breast is: [rows / MASK_STEP, columns / MASK_STEP], rounded up, skin included.
-
-    Air is told from breast by Otsu's threshold on the logarithm of the value above the darkest; the largest
-    piece is the breast, its holes filled.
-
-    Raises:
-        UnreadableMammogram: if nothing the size of a breast is left.
-    """
-    rows, columns = values.shape
-    small = np.pad(values, ((0, -rows % MASK_STEP), (0, -columns % MASK_STEP)), mode="edge")
-    small = small.reshape(small.shape[0] // MASK_STEP, MASK_STEP, -1, MASK_STEP).mean((1, 3))
-    low, high = np.quantile(small, (0.001, 0.999))
-    if high <= low:
-        raise UnreadableMammogram(_NO_BREAST)
-    level = np.log1p(np.clip((small - low) / max(float(high - low), 1e-6), 0.0, 1.0) * 100.0)
-    mask = ndimage.binary_opening(level > _otsu(level), iterations=2)
-    pieces, count = ndimage.label(mask)
-    if count:
-        mask = ndimage.binary_fill_holes(pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:])))
-    if mask.sum() * (MASK_STEP * spacing_mm) ** 2 < SMALLEST_BREAST_MM2:
-        raise UnreadableMammogram(_NO_BREAST)
-    return np.asarray(mask, dtype=np.bool_)
-
-
-def _otsu(level: NDArray[np.floating[Any]]) -> float:
-    """Return the threshold between the two classes of values that differ most (Otsu 1979)."""
-    counts, edges = np.histogram(level, bins=128)
-    middles = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts).astype(np.float64)
-    weighted = np.cumsum(counts * middles)
-    above = below[-1] - below
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (weighted / below - (weighted[-1] - weighted) / above) ** 2
-    return float(edges[1 + int(np.argmax(np.nan_to_num(between)))])
 
 
 def _box(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> tuple[int, int, int, int]:

@@ -7,8 +7,9 @@ import torch
 from lab.training.scenes import first_plan
 from mammography.coordinates import ImagePoint
 from mammography.mammogram import FOR_PROCESSING, UnreadableMammogram, open_mammogram
+from mammography.reader.breast import breast_mask
 from mammography.reader.network import STRIDE
-from mammography.reader.preprocessing import breast_mask, density_values, prepare
+from mammography.reader.preprocessing import density_values, prepare
 
 PLAN = first_plan()
 

@@ -67,10 +67,9 @@ def test_an_inverted_image_has_the_same_findings(reader, easy_scene, easy_readin
     assert reader.read_image(_mammogram(4095 - easy_scene.pixels, inverted=True)) == easy_reading
 
 
-@pytest.mark.parametrize("sigma", [0.0, 25.0])
-def test_nothing_is_marked_on_a_uniform_breast(reader, sigma):
+def test_nothing_is_marked_on_a_uniform_breast(reader):
     rows, columns = np.mgrid[:1664, :1280]
-    noise = np.random.default_rng(0).normal(1500, sigma, rows.shape)
+    noise = np.random.default_rng(0).normal(1500, 25.0, rows.shape)
     pixels = np.where(np.hypot(rows - 800, columns) < 700, noise, 0).astype(np.uint16)
     reading = reader.read_image(_mammogram(pixels))
     assert (reading.status, reading.findings) == (ReadStatus.READ, ())
