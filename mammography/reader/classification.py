@@ -65,10 +65,22 @@ class Classification(BaseModel):
     """Are these of this morphology, or of another? Only those that were met often enough are there."""
 
     def morphologies(self, measures: dict[str, float]) -> dict[Morphology, float]:
-        """Return the probability of each morphology that is told apart; they add up to 1."""
+        """Return the probability of each morphology that is told apart; they add up to 1.
+
+        The suspicious ones share the probability that the whole cluster is of a suspicious morphology.
+        """
         raw = {name: model.probability(measures) for name, model in self.morphology.items()}
-        total = sum(raw.values())
-        return {name: share / total for name, share in raw.items()}
+        suspicious = sum(share for name, share in raw.items() if name in SUSPICIOUS_MORPHOLOGIES)
+        benign = sum(raw.values()) - suspicious
+        if not suspicious or not benign:
+            return {name: share / (suspicious + benign) for name, share in raw.items()}
+        split = self.suspicion.probability(measures)
+        return {
+            name: share / suspicious * split
+            if name in SUSPICIOUS_MORPHOLOGIES
+            else share / benign * (1 - split)
+            for name, share in raw.items()
+        }
 
 
 def measures_of(points: Points, prepared: Prepared, morphologies: Sequence[Morphology]) -> dict[str, float]:

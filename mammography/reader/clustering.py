@@ -1,13 +1,13 @@
 """From points to clusters: which specks belong together, how they are spread, and the outline around them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 from scipy.spatial import ConvexHull, cKDTree
 
 from mammography.coordinates import ImagePoint
@@ -23,6 +23,12 @@ GROUPED_EXTENT_MM = 20.0
 LINEAR_RATIO, LINEAR_LENGTH_MM = 0.25, 8.0
 SEGMENTAL_RATIO, SEGMENTAL_ANGLE_DEGREES = 0.65, 25.0
 DIFFUSE_SHARE = 2 / 3
+RATIO_MARGIN, EXTENT_MARGIN_MM, ANGLE_MARGIN_DEGREES, SHARE_MARGIN = 0.03, 1.0, 4.0, 0.05
+"""How far beyond a rule's limit the odds of a distribution are e to 1."""
+CLEAR = 0.5
+"""A distribution is stated from this probability on."""
+GAP_RATIO = 2.0
+"""A chain longer than a group is cut where its gap is more than this many times its median gap."""
 OUTLINE_MARGIN_MM = 1.5
 
 
@@ -43,16 +49,61 @@ class Spread:
 
 
 def clusters_of(places: Places, plan: ReaderPlan) -> list[NDArray[np.intp]]:
-    """Return the indices of the points of each cluster: single linkage, and enough of them in 1 cm2."""
+    """Return the indices of the points of each cluster, in rising order.
+
+    Points nearer than `plan.link_mm` belong together (single linkage). A chain longer than a group is cut at
+    wide gaps, for two neighbouring groups are two findings; a cluster has enough points in one square centimetre.
+    """
     if len(places) < plan.fewest_specks:
         return []
-    tree = cKDTree(places)
-    pairs = tree.query_pairs(plan.link_mm, output_type="ndarray")
-    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(places), len(places)))
+    pairs = cKDTree(places).query_pairs(plan.link_mm, output_type="ndarray")
+    lengths = np.maximum(np.linalg.norm(places[pairs[:, 0]] - places[pairs[:, 1]], axis=1), 1e-6)
+    links = coo_array((lengths, (pairs[:, 0], pairs[:, 1])), shape=(len(places), len(places)))
     count, labels = connected_components(links, directed=False)
-    crowds = tree.query_ball_point(places, SQUARE_CENTIMETRE_RADIUS_MM, return_length=True)
-    members = [np.flatnonzero(labels == number) for number in range(count)]
-    return [indices for indices in members if crowds[indices].max() >= plan.fewest_specks]
+    tree = minimum_spanning_tree(links.tocsr()).tocoo()
+    edges = np.stack([tree.row, tree.col], axis=1).astype(np.intp)
+    parts = []
+    for number in range(count):
+        inside = labels[edges[:, 0]] == number
+        parts += _cut(np.flatnonzero(labels == number), edges[inside], tree.data[inside], places, plan)
+    return [indices for indices in parts if _crowded(places[indices], plan)]
+
+
+def _cut(
+    members: NDArray[np.intp],
+    edges: NDArray[np.intp],
+    lengths: NDArray[np.float64],
+    places: Places,
+    plan: ReaderPlan,
+) -> list[NDArray[np.intp]]:
+    """Return a chain's parts: cut at its widest gap, and again, where both sides are clusters of their own.
+
+    `edges`, `lengths`: the chain's minimum spanning tree. One that is no wider than a group stays whole.
+    """
+    if len(members) < 2 * plan.fewest_specks or spread_of(places[members]).extent_mm <= GROUPED_EXTENT_MM:
+        return [members]
+    for widest in np.argsort(-lengths, kind="stable"):
+        if lengths[widest] <= GAP_RATIO * np.median(lengths):
+            break
+        kept = np.delete(edges, widest, axis=0)
+        graph = coo_array((np.ones(len(kept)), (kept[:, 0], kept[:, 1])), shape=(len(places), len(places)))
+        _, labels = connected_components(graph, directed=False)
+        sides = [members[labels[members] == labels[end]] for end in edges[widest]]
+        if all(_crowded(places[side], plan) for side in sides):
+            parts = []
+            for side, end in zip(sides, edges[widest], strict=True):
+                on_side = labels[kept[:, 0]] == labels[end]
+                parts += _cut(side, kept[on_side], np.delete(lengths, widest)[on_side], places, plan)
+            return parts
+    return [members]
+
+
+def _crowded(places: Places, plan: ReaderPlan) -> bool:
+    """Return whether as many points as make a cluster lie in one square centimetre."""
+    if len(places) < plan.fewest_specks:
+        return False
+    crowds = cKDTree(places).query_ball_point(places, SQUARE_CENTIMETRE_RADIUS_MM, return_length=True)
+    return int(crowds.max()) >= plan.fewest_specks
 
 
 def spread_of(places: Places) -> Spread:
@@ -68,27 +119,47 @@ def spread_of(places: Places) -> Spread:
     )
 
 
-def distribution_of(
+def distributions_of(
     places: Places, *, nipple: tuple[float, float], breast_area_mm2: float
-) -> Distribution | None:
-    """Return the BI-RADS distribution that the geometry shows, None where it shows none clearly.
+) -> dict[Distribution | None, float]:
+    """Return the probability of each BI-RADS distribution from how points lie (row, column in mm); they sum to 1.
 
     Linear: a thin long band. Grouped: within 20 mm. Wider ones are diffuse over two thirds of the breast,
-    segmental where they point to the nipple (row, column in mm), and regional where they are round.
+    segmental where they are long and point to the nipple, regional where they are round, and none of these
+    (None) where they are long and point elsewhere. Every limit is soft: on it, both sides are as likely.
     """
     spread = spread_of(places)
-    if spread.ratio < LINEAR_RATIO and spread.extent_mm > LINEAR_LENGTH_MM:
-        return Distribution.LINEAR
-    if spread.extent_mm <= GROUPED_EXTENT_MM:
-        return Distribution.GROUPED
-    if len(places) > 3 and ConvexHull(places).volume > DIFFUSE_SHARE * breast_area_mm2:
-        return Distribution.DIFFUSE
     toward = np.array(nipple) - places.mean(axis=0)
     cosine = abs(float(toward @ np.array(spread.direction))) / max(float(np.linalg.norm(toward)), 1e-6)
-    if spread.ratio < SEGMENTAL_RATIO:
-        pointing = cosine > math.cos(math.radians(SEGMENTAL_ANGLE_DEGREES))
-        return Distribution.SEGMENTAL if pointing else None
-    return Distribution.REGIONAL
+    angle = math.degrees(math.acos(min(cosine, 1.0)))
+    area = ConvexHull(places).volume if len(places) > 3 and spread.across_mm > 1e-3 else 0.0
+    linear = _below(spread.ratio, LINEAR_RATIO, RATIO_MARGIN) * (
+        1.0 - _below(spread.extent_mm, LINEAR_LENGTH_MM, EXTENT_MARGIN_MM)
+    )
+    grouped = (1.0 - linear) * _below(spread.extent_mm, GROUPED_EXTENT_MM, EXTENT_MARGIN_MM)
+    wide = 1.0 - linear - grouped
+    diffuse = wide * (1.0 - _below(area / breast_area_mm2, DIFFUSE_SHARE, SHARE_MARGIN))
+    long = (wide - diffuse) * _below(spread.ratio, SEGMENTAL_RATIO, RATIO_MARGIN)
+    pointing = _below(angle, SEGMENTAL_ANGLE_DEGREES, ANGLE_MARGIN_DEGREES)
+    return {
+        Distribution.LINEAR: linear,
+        Distribution.GROUPED: grouped,
+        Distribution.DIFFUSE: diffuse,
+        Distribution.SEGMENTAL: long * pointing,
+        Distribution.REGIONAL: wide - diffuse - long,
+        None: long * (1.0 - pointing),
+    }
+
+
+def distribution_of(distributions: Mapping[Distribution | None, float]) -> Distribution | None:
+    """Return the distribution to state: the likeliest where it is clear, else none."""
+    likeliest = max(distributions, key=distributions.__getitem__)
+    return likeliest if distributions[likeliest] >= CLEAR else None
+
+
+def _below(value: float, limit: float, margin: float) -> float:
+    """Return how surely a value lies below a limit: 0.5 on it, logistic with a margin."""
+    return 1.0 / (1.0 + math.exp(min(max((value - limit) / margin, -60.0), 60.0)))
 
 
 def nipple_of(breast: NDArray[np.bool_], spacing_mm: float) -> tuple[float, float]:

@@ -63,6 +63,10 @@ class ReaderPlan(BaseModel):
     """Lowest detection score of a finding that is reported, by name."""
     suspicious_score: float = Field(gt=0, lt=1)
     """A finding of at least this suspicion is called suspicious."""
+    large_score: float = Field(default=1.0, gt=0, le=1)
+    """A large calcification is reported when its score is at least this; 1 reports none."""
+    large_mm2: float = Field(default=1.0, gt=0)
+    """Smaller ones are not reported."""
     morphology_score: float = Field(default=0.6, gt=0, lt=1)
     """A morphology is stated when its probability is at least this."""
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import structlog
@@ -13,8 +14,10 @@ from pydicom.dataset import Dataset
 from mammography.coordinates import Grid
 from mammography.finding import (
     Assessment,
+    Distribution,
     Finding,
     FindingAssessment,
+    FindingKind,
     ImageReading,
     Morphology,
     ReadStatus,
@@ -29,14 +32,20 @@ from mammography.mammogram import (
     open_header,
     open_mammogram,
 )
-from mammography.reader.classification import (
-    SUSPICIOUS_MORPHOLOGIES,
-    measures_of,
+from mammography.reader.classification import SUSPICIOUS_MORPHOLOGIES, measures_of
+from mammography.reader.clustering import (
+    clusters_of,
+    distribution_of,
+    distributions_of,
+    nipple_of,
+    outline_of,
 )
-from mammography.reader.clustering import clusters_of, distribution_of, nipple_of, outline_of
+from mammography.reader.correspondence import Trait, breast_scores, correspondences_of, extent_of
 from mammography.reader.detection import Points, maps_of, points_of
+from mammography.reader.large import LargeStructure, large_finding, large_of, reported
 from mammography.reader.plan import ReaderPlan
 from mammography.reader.preprocessing import Prepared, density_values, prepare
+from mammography.reader.prior import suspicion_of
 from mammography.reader.weights_folder import SHIPPED_WEIGHTS, OpenedWeights, open_weights
 from mammography.view import View, view_of
 
@@ -51,7 +60,23 @@ class Candidate:
     measures: dict[str, float]
     detection: float
     suspicion: float
+    """From the literature (`mammography.reader.prior`), by the next two."""
     morphologies: dict[Morphology, float]
+    distributions: dict[Distribution | None, float]
+
+
+class Look(NamedTuple):
+    """What the network sees on one image: its specks, and its large bright structures, best first."""
+
+    points: Points
+    large: list[LargeStructure]
+
+
+class Answer(NamedTuple):
+    """The reading of one image, and what each of its findings can be recognised by in another view."""
+
+    reading: ImageReading
+    traits: tuple[Trait, ...] = ()
 
 
 class Reader:
@@ -74,27 +99,58 @@ class Reader:
 
     def read_image(self, mammogram: Mammogram) -> ImageReading:
         """Return what the reader says of one mammogram, or why it says nothing."""
+        return self.answer(mammogram).reading
+
+    def answer(self, mammogram: Mammogram) -> Answer:
+        """Return what the reader says of one mammogram, with what its findings are recognised by."""
         try:
             prepared = self.prepared(mammogram)
         except UnreadableMammogram as refusal:
-            return _not_read(mammogram.sop_instance_uid, mammogram.view, str(refusal))
-        return self.reading_of(mammogram, prepared, self.points(prepared))
+            return Answer(_not_read(mammogram.sop_instance_uid, mammogram.view, str(refusal)))
+        return self.answer_of(mammogram, prepared, self.look(prepared))
 
     def reading_of(self, mammogram: Mammogram, prepared: Prepared, points: Points) -> ImageReading:
         """Return what the reader says of the specks that were found on a mammogram."""
+        return self.answer_of(mammogram, prepared, Look(points, [])).reading
+
+    def answer_of(self, mammogram: Mammogram, prepared: Prepared, look: Look) -> Answer:
+        """Return what the reader says of what the network saw on a mammogram."""
+        points = look.points
         if len(points) > self.plan.most_points:
             reason = f"noise or artefact suspected: {len(points)} candidate points; result withheld"
-            return _not_read(mammogram.sop_instance_uid, mammogram.view, reason)
-        findings = [
-            self._finding(candidate, points.chosen(candidate.indices), prepared, mammogram)
+            return Answer(_not_read(mammogram.sop_instance_uid, mammogram.view, reason))
+        told: list[tuple[Finding, dict[Morphology, float]]] = [
+            (
+                self._finding(candidate, points.chosen(candidate.indices), prepared, mammogram),
+                candidate.morphologies,
+            )
             for candidate in self.candidates(points, prepared)
             if candidate.detection >= self.plan.detection_score
         ]
-        return ImageReading(
-            sop_instance_uid=mammogram.sop_instance_uid,
-            view=mammogram.view,
-            status=ReadStatus.READ,
-            findings=tuple(sorted(findings, key=lambda finding: -finding.detection)),
+        told += [
+            (large_finding(structure, prepared, mammogram, self.plan), {structure.kind: 1.0})
+            for structure in look.large
+            if reported(structure, self.plan)
+        ]
+        told.sort(key=lambda pair: (pair[0].kind is FindingKind.LARGE, -pair[0].detection))
+        nipple_mm = nipple_of(prepared.breast, prepared.spacing_mm)[1]
+        return Answer(
+            ImageReading(
+                sop_instance_uid=mammogram.sop_instance_uid,
+                view=mammogram.view,
+                status=ReadStatus.READ,
+                findings=tuple(finding for finding, _ in told),
+            ),
+            tuple(
+                Trait(
+                    kind=finding.kind,
+                    depth_mm=nipple_mm - prepared.grid.from_image(finding.center)[0] * prepared.spacing_mm,
+                    extent_mm=extent_of(finding, mammogram.spacing_mm),
+                    specks=len(finding.specks),
+                    morphologies=morphologies,
+                )
+                for finding, morphologies in told
+            ),
         )
 
     def read_study(
@@ -112,13 +168,24 @@ class Reader:
             and header.get("SOPClassUID") == FOR_PRESENTATION
             and (view := view_of(header)) is not None
         }
-        images = []
+        answers = []
         for path, header in headers:
             if header is None or header.get("SOPClassUID") not in MAMMOGRAPHY_CLASSES:
                 continue
-            images.append(self._read_file(path, header, presented))
+            answers.append(self._read_file(path, header, presented))
             beat()
-        return Assessment(reader=self.identity, read_at=read_at, images=tuple(images))
+        return self.assessment_of(answers, read_at=read_at)
+
+    def assessment_of(self, answers: Sequence[Answer], *, read_at: datetime) -> Assessment:
+        """Return the assessment of a study from the answers to its images, in their order."""
+        images = tuple(answer.reading for answer in answers)
+        return Assessment(
+            reader=self.identity,
+            read_at=read_at,
+            images=images,
+            correspondences=correspondences_of(images, [answer.traits for answer in answers]),
+            breasts=breast_scores(images),
+        )
 
     def prepared(self, mammogram: Mammogram) -> Prepared:
         """Return what the network sees of a mammogram.
@@ -130,41 +197,51 @@ class Reader:
 
     def points(self, prepared: Prepared, *, lowest_score: float | None = None) -> Points:
         """Return the specks of a prepared image, best first, without those of large benign calcifications."""
+        return self.look(prepared, lowest_score=lowest_score).points
+
+    def look(self, prepared: Prepared, *, lowest_score: float | None = None) -> Look:
+        """Return what the network sees on a prepared image; no speck lies on a large structure."""
         maps = maps_of(self._network, prepared.image)
         points = points_of(maps, prepared, lowest_score=lowest_score or self.plan.point_score)
-        return points.chosen(points.macro < self.plan.macro_score)
+        return Look(points.chosen(points.macro < self.plan.macro_score), large_of(maps, prepared, self.plan))
 
     def candidates(self, points: Points, prepared: Prepared) -> list[Candidate]:
         """Return every cluster of the points, with what the models say of it, before any threshold."""
         places = np.stack([points.rows, points.columns], axis=1) * prepared.spacing_mm
+        nipple = nipple_of(prepared.breast, prepared.spacing_mm)
+        area_mm2 = float(prepared.breast.sum()) * prepared.spacing_mm**2
         candidates = []
         for indices in clusters_of(places, self.plan):
-            members = points.chosen(indices)
-            measures = measures_of(members, prepared, self.plan.morphologies)
+            measures = measures_of(points.chosen(indices), prepared, self.plan.morphologies)
+            morphologies = self._classification.morphologies(measures)
+            distributions = distributions_of(places[indices], nipple=nipple, breast_area_mm2=area_mm2)
             candidates.append(
                 Candidate(
                     indices=indices,
                     measures=measures,
                     detection=round(self._classification.calcification.probability(measures), 4),
-                    suspicion=round(self._classification.suspicion.probability(measures), 4),
-                    morphologies=self._classification.morphologies(measures),
+                    suspicion=round(suspicion_of(morphologies, distributions), 4),
+                    morphologies=morphologies,
+                    distributions=distributions,
                 )
             )
         return candidates
 
-    def _read_file(self, path: Path, header: Dataset, presented: set[View]) -> ImageReading:
-        """Return the reading of one mammographic file of a study, whose presented views are known."""
+    def _read_file(self, path: Path, header: Dataset, presented: set[View]) -> Answer:
+        """Return the answer to one mammographic file of a study, whose presented views are known."""
         view, uid = view_of(header), str(header.get("SOPInstanceUID") or "")
         if header.get("SOPClassUID") == FOR_PROCESSING and view in presented:
-            return _not_read(uid, view, f"The study holds the {view} image For Presentation, which is read.")
+            reason = f"The study holds the {view} image For Presentation, which is read."
+            return Answer(_not_read(uid, view, reason))
         try:
             mammogram = open_mammogram(path)
         except UnreadableMammogram as refusal:
             log.info("image-not-read", sop_instance_uid=uid, reason=str(refusal))
-            return _not_read(uid, view, str(refusal))
-        reading = self.read_image(mammogram)
-        log.info("image-read", sop_instance_uid=uid, status=reading.status, findings=len(reading.findings))
-        return reading
+            return Answer(_not_read(uid, view, str(refusal)))
+        answer = self.answer(mammogram)
+        status, findings = answer.reading.status, len(answer.reading.findings)
+        log.info("image-read", sop_instance_uid=uid, status=status, findings=findings)
+        return answer
 
     def _finding(
         self, candidate: Candidate, members: Points, prepared: Prepared, mammogram: Mammogram
@@ -191,11 +268,7 @@ class Reader:
             suspicion=candidate.suspicion,
             assessment=FindingAssessment.SUSPICIOUS if suspicious else FindingAssessment.BENIGN,
             morphology=self._morphology(candidate, suspicious=suspicious),
-            distribution=distribution_of(
-                np.stack([members.rows, members.columns], axis=1) * prepared.spacing_mm,
-                nipple=nipple_of(prepared.breast, prepared.spacing_mm),
-                breast_area_mm2=float(prepared.breast.sum()) * prepared.spacing_mm**2,
-            ),
+            distribution=distribution_of(candidate.distributions),
         )
 
     def _morphology(self, candidate: Candidate, *, suspicious: bool) -> Morphology | None:
