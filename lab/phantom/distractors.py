@@ -29,9 +29,10 @@ from lab.phantom.metal import (
     draw_ring_marker,
     draw_scar_wire,
 )
+from lab.phantom.webs import draw_web
 
-CROSSINGS = 2.0
-"""Crossings of fibres in a view, on average."""
+CROSSINGS, WEBS = 2.0, 1.2
+"""Crossings and webs of fibres in a view, on average."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,6 +71,8 @@ def _overlap(traps: Traps, anatomy: Anatomy, gland: Field, rng: Generator) -> No
         _note(traps, anatomy, "mole", draw_mole(line, anatomy, gland, rng))
     for _ in range(int(rng.poisson(CROSSINGS))):
         _note(traps, anatomy, "crossing", draw_crossing(line, anatomy, gland, rng))
+    for _ in range(int(rng.poisson(WEBS))):
+        _note(traps, anatomy, "web", draw_web(line, anatomy, gland, rng))
     if anatomy.pectoral.any() and rng.random() < 0.4:
         for _ in range(int(rng.integers(1, 4))):
             _note(traps, anatomy, "lymph-node", draw_lymph_node(line, anatomy, rng))
@@ -88,7 +91,7 @@ def _metal(traps: Traps, anatomy: Anatomy, gland: Field, rng: Generator) -> None
         _note(traps, anatomy, "skin-marker", draw_ring_marker(metal, anatomy, gland, rng))
     if anatomy.pectoral.any() and rng.random() < 0.02:
         _note(traps, anatomy, "device", draw_device(metal, anatomy, rng))
-    if anatomy.pectoral.any() and rng.random() < 0.06:
+    if anatomy.pectoral.any() and rng.random() < 0.03:
         for place in draw_deodorant(metal, anatomy, rng):
             _note(traps, anatomy, "deodorant", place)
 

@@ -17,7 +17,8 @@ from mammography.view import ViewPosition
 
 APART_MM = 22.0
 """Two lesions' centres keep this distance where the breast is large enough."""
-LEAST_METAL_MM = 0.02
+LEAST_METAL_MM = 0.05
+"""Less metal than this hides nothing: grains of deodorant are no metal of the class map."""
 _ALONG_DUCT = frozenset({Distribution.LINEAR, Distribution.SEGMENTAL})
 
 

@@ -11,9 +11,16 @@ from lab.phantom.anatomy import Anatomy, BreastPlan, Window, draw_anatomy, plan_
 from lab.phantom.calcification import Shape
 from lab.phantom.condition import Acquisition, Condition, draw_acquisition
 from lab.phantom.detector import Exposure, attenuation, d_prime, expose, plan_detector
-from lab.phantom.distractors import draw_dead_pixels, draw_dust, draw_letters, draw_traps
+from lab.phantom.distractors import draw_traps
 from lab.phantom.fields import Field, generator
 from lab.phantom.lesions import LesionPlan, SpeckPlan, random_lesions
+from lab.phantom.overlay import (
+    draw_collimator,
+    draw_detector_faults,
+    draw_dust,
+    draw_letters,
+    draw_neighbour,
+)
 from lab.phantom.placement import (
     DrawnSpeck,
     Site,
@@ -158,14 +165,9 @@ def _draw(
         taken.detector if taken.detector is not None else plan_detector(rng),
         rng,
     )
-    found = traps.found + draw_dead_pixels(exposure.signal, rng)
+    found = traps.found + draw_detector_faults(exposure.signal, rng)
     presentation = present(exposure, anatomy, taken.vendor, rng)
-    found += draw_dust(presentation.values, presentation.window_width, rng)
-    mirrored = view.laterality is Laterality.RIGHT
-    text = f"{view.laterality}{view.position}"
-    if whole and set(text) <= set("RLCMO"):
-        coarse = anatomy.inside.astype(np.float32)
-        found += draw_letters(presentation.values, coarse, text, 4000, rng, mirrored=mirrored)
+    found += _overlay(presentation, anatomy, taken.vendor.air, view, whole=whole, rng=rng)
     return _Drawn(
         anatomy=anatomy,
         lesions=lesions,
@@ -176,6 +178,21 @@ def _draw(
         metal=traps.metal,
         found=found,
     )
+
+
+def _overlay(
+    picture: Presentation, anatomy: Anatomy, air: float, view: View, *, whole: bool, rng: Generator
+) -> list[tuple[str, float, float]]:
+    """Draw what lies on the picture and not in the breast; return where."""
+    values, half = picture.values, picture.window_width / 2
+    found = draw_dust(values, picture.window_width, rng)
+    if whole:
+        level = (picture.window_center - half, picture.window_center + half)
+        found += draw_neighbour(values, anatomy, level, rng)
+        mirrored = view.laterality is Laterality.RIGHT
+        text = f"{view.laterality}{view.position}"
+        found += draw_letters(values, anatomy.inside, text, rng, mirrored=mirrored)
+    return found + draw_collimator(values, anatomy, air, rng)
 
 
 def _place_all(
