@@ -136,18 +136,27 @@ def implant_area(blocks: Blocks, breast: Mask, spacing_mm: float) -> Mask | None
     bright = _opened(inner & (blocks.mean > _otsu(blocks.mean[inner])), round(IMPLANT_NECK_MM / 2 / size))
     bright = _large(bright, SMALLEST_IMPLANT_MM2 / size**2)
     structure = _structure(blocks.mean)
+    muscle = np.zeros_like(breast)
+    top, left, height, width = _extent(breast)
+    muscle[top : top + height // 8, left : left + width // 8] = True
     pieces, count = ndimage.label(bright)
     for number in range(1, count + 1):
         piece = ndimage.binary_fill_holes(pieces == number)
         core = ndimage.binary_erosion(piece, iterations=_NEIGHBOURHOOD, border_value=1)
         rest = inner & ~ndimage.binary_dilation(piece, iterations=_NEIGHBOURHOOD)
-        if not core.any() or not rest.any() or piece[: len(piece) // 8, : piece.shape[1] // 16].any():
+        if not core.any() or not rest.any() or (piece & muscle).any():
             continue
         smooth = np.median(structure[core]) < IMPLANT_STRUCTURE * np.median(structure[rest])
         if smooth and piece.sum() > CONVEX_SHARE * _hull_area(piece):
             grown = ndimage.binary_dilation(piece, iterations=max(1, round(IMPLANT_MARGIN_MM / size)))
             return np.asarray(grown & breast, dtype=np.bool_)
     return None
+
+
+def _extent(mask: Mask) -> tuple[int, int, int, int]:
+    """Return the top, left, height and width of a mask's elements."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return int(rows[0]), int(columns[0]), int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
 
 
 def _hull_area(piece: Mask) -> float:
