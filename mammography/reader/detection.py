@@ -18,8 +18,8 @@ from mammography.reader.network import (
 )
 from mammography.reader.preprocessing import Prepared
 
-STRIP = 2048
-"""Rows of a prepared image that go through the network at once: what bounds the memory."""
+MOST_PIXELS = 5_000_000
+"""Pixels of a prepared image that go through the network at once on a processor: what bounds the memory."""
 HALO = 192
 """Rows beside a strip that its answers depend on (half the receptive field), a multiple of STRIDE."""
 _LARGEST_DIAMETER_MM = 3.0
@@ -57,22 +57,26 @@ class Points:
         )
 
 
-def maps_of(network: Network, image: Tensor) -> Maps:
-    """Return the network's maps of a prepared image [1, 2, height, width].
+def maps_of(network: Network, image: Tensor, *, most_pixels: int = MOST_PIXELS) -> Maps:
+    """Return the network's maps of a prepared image [1, 2, height, width], float32, on the network's device.
 
-    A tall image goes through in strips whose halos hold all that an answer depends on.
+    On a processor an image of more than `most_pixels` goes through in strips of one height, whose halos hold all
+    that an answer depends on.
     """
-    height = image.shape[-2]
+    weight = next(network.parameters())
+    height, width = image.shape[-2:]
+    strips = 1 if weight.is_cuda else -(-height * width // most_pixels)
     with torch.inference_mode():
-        if height <= STRIP + HALO:
-            return Maps(*network(_fast(image)))
+        if strips == 1:
+            return Maps(*(map_.float() for map_ in network(_as_seen(image, weight))))
+        rows = -(-height // strips // STRIDE) * STRIDE
         parts = []
-        for top in range(0, height, STRIP):
-            bottom = min(top + STRIP, height)
+        for top in range(0, height, rows):
+            bottom = min(top + rows, height)
             first, last = max(top - HALO, 0), min(bottom + HALO, height)
-            strip = network(_fast(image[..., first:last, :]))
+            strip = network(_as_seen(image[..., first:last, :], weight))
             parts.append(_rows(strip, top - first, bottom - first))
-        return Maps(*(torch.cat(maps, dim=-2) for maps in zip(*parts, strict=True)))
+        return Maps(*(torch.cat(maps, dim=-2).float() for maps in zip(*parts, strict=True)))
 
 
 def points_of(maps: Maps, prepared: Prepared, *, lowest_score: float) -> Points:
@@ -80,24 +84,30 @@ def points_of(maps: Maps, prepared: Prepared, *, lowest_score: float) -> Points:
     probability = torch.sigmoid(maps.center.float())
     peak = (probability == functional.max_pool2d(probability, 3, 1, 1)) & (probability >= lowest_score)
     inside = torch.from_numpy(prepared.breast[CELL // 2 :: CELL, CELL // 2 :: CELL])
-    rows, columns = torch.nonzero(peak[0, 0] & inside, as_tuple=True)
+    rows, columns = torch.nonzero(peak[0, 0] & inside.to(peak.device), as_tuple=True)
     scores = probability[0, 0, rows, columns].double()
     order = torch.argsort(scores, descending=True, stable=True)
     rows, columns, scores = rows[order], columns[order], scores[order]
     down, across = _centroid(probability[0, 0], rows, columns)
     coarse = (rows * CELL // COARSE_CELL, columns * CELL // COARSE_CELL)
     size = maps.size[0, 0, rows, columns].double()
+    large = torch.softmax(maps.large[0, :, coarse[0], coarse[1]].double(), dim=0)
     morphology = torch.softmax(maps.morphology[0, :, coarse[0], coarse[1]].double(), dim=0)
     return Points(
-        rows=((down + 0.5) * CELL).numpy(),
-        columns=((across + 0.5) * CELL).numpy(),
-        scores=np.round(scores.numpy(), 4),
+        rows=_array((down + 0.5) * CELL),
+        columns=_array((across + 0.5) * CELL),
+        scores=np.round(_array(scores), 4),
         diameters_mm=np.minimum(
-            UNIT_DIAMETER * prepared.spacing_mm * 2.0 ** size.numpy(), _LARGEST_DIAMETER_MM
+            UNIT_DIAMETER * prepared.spacing_mm * 2.0 ** _array(size), _LARGEST_DIAMETER_MM
         ),
-        macro=(1.0 - torch.softmax(maps.large[0, :, coarse[0], coarse[1]].double(), dim=0)[0]).numpy(),
-        morphology=morphology.T.numpy(),
+        macro=_array(1.0 - large[0]),
+        morphology=_array(morphology.T),
     )
+
+
+def _array(values: Tensor) -> NDArray[np.float64]:
+    """Return a tensor of any device as an array."""
+    return np.asarray(values.cpu().numpy(), dtype=np.float64)
 
 
 def _centroid(probability: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,9 +121,9 @@ def _centroid(probability: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tenso
     return rows + shift_down, columns + shift_across
 
 
-def _fast(image: Tensor) -> Tensor:
-    """Return the image in the memory layout in which convolutions are fastest."""
-    return image.contiguous(memory_format=torch.channels_last)
+def _as_seen(image: Tensor, weight: Tensor) -> Tensor:
+    """Return the image where the weights are, in their precision, in the layout that convolutions like best."""
+    return image.to(weight.device, weight.dtype).contiguous(memory_format=torch.channels_last)
 
 
 def _rows(maps: Maps, top: int, bottom: int) -> Maps:

@@ -37,7 +37,7 @@ class LargeStructure:
 
 def large_of(maps: Maps, prepared: Prepared, plan: ReaderPlan) -> list[LargeStructure]:
     """Return the large structures inside the breast, best first; `plan.macro_score` says where one is."""
-    chances = torch.softmax(maps.large[0].float(), dim=0).numpy()
+    chances = torch.softmax(maps.large[0].float(), dim=0).cpu().numpy()
     inside = prepared.breast[COARSE_CELL // 2 :: COARSE_CELL, COARSE_CELL // 2 :: COARSE_CELL]
     covered = (1.0 - chances[0] > plan.macro_score) & inside
     cell_mm = COARSE_CELL * prepared.spacing_mm

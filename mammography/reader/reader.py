@@ -42,7 +42,10 @@ from mammography.reader.clustering import (
 )
 from mammography.reader.correspondence import Trait, breast_scores, correspondences_of, extent_of
 from mammography.reader.detection import Points, maps_of, points_of
+from mammography.reader.fusion import placed
+from mammography.reader.hardware import Hardware, hardware_here, keep_memory
 from mammography.reader.large import LargeStructure, large_finding, large_of, reported
+from mammography.reader.pipeline import side_by_side
 from mammography.reader.plan import ReaderPlan
 from mammography.reader.preprocessing import Prepared, density_values, prepare
 from mammography.reader.prior import suspicion_of
@@ -82,10 +85,12 @@ class Answer(NamedTuple):
 class Reader:
     """Reads mammograms with the weights, plan and models of one folder."""
 
-    def __init__(self, weights: OpenedWeights) -> None:
+    def __init__(self, weights: OpenedWeights, hardware: Hardware | None = None) -> None:
+        keep_memory()
+        self.hardware = hardware or hardware_here()
         self.plan: ReaderPlan = weights.plan
         self.identity = weights.plan.identity()
-        self._network = weights.network
+        self._network = placed(weights.network, self.hardware)
         self._classification = weights.classification
 
     @classmethod
@@ -168,11 +173,14 @@ class Reader:
             and header.get("SOPClassUID") == FOR_PRESENTATION
             and (view := view_of(header)) is not None
         }
+        mammograms = [
+            (path, header)
+            for path, header in headers
+            if header is not None and header.get("SOPClassUID") in MAMMOGRAPHY_CLASSES
+        ]
         answers = []
-        for path, header in headers:
-            if header is None or header.get("SOPClassUID") not in MAMMOGRAPHY_CLASSES:
-                continue
-            answers.append(self._read_file(path, header, presented))
+        for answer in side_by_side(lambda file: self._read_file(*file, presented), mammograms, self.hardware):
+            answers.append(answer)
             beat()
         return self.assessment_of(answers, read_at=read_at)
 
