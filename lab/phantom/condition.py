@@ -7,6 +7,7 @@ import numpy as np
 from numpy.random import Generator
 
 from lab.phantom.detector import DetectorPlan
+from lab.phantom.film import FilmPlan, draw_film, draw_shifted_film
 from lab.phantom.presentation import VENDORS, Vendor
 
 
@@ -24,15 +25,27 @@ class Condition(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acquisition:
-    """What the views of a study share. `spacing_mm`: the pitch of the machine. `detector`: None is drawn anew."""
+    """What the views of a study share. `spacing_mm`: the pitch of the machine. `detector`: None is drawn anew.
+
+    `film`: digitised film instead of what `vendor` makes of a digital exposure.
+    """
 
     vendor: Vendor
     spacing_mm: float
     detector: DetectorPlan | None = None
+    film: FilmPlan | None = None
+
+    @property
+    def name(self) -> str:
+        """The vendor's name, or FILM."""
+        return FILM if self.film is not None else self.vendor.name
 
 
 _SHARES = {"alpha": 0.40, "beta": 0.25, "gamma": 0.15, "delta": 0.12}
 _OTHER_SHARE = 0.08
+FILM = "film"
+FILM_SHARE = 0.08
+SHIFTED_FILM_SHARE = 1 / 3
 
 SHIFTED_VENDORS: tuple[Vendor, ...] = (
     Vendor(
@@ -63,9 +76,13 @@ def draw_acquisition(condition: Condition, rng: Generator) -> Acquisition:
     """Return how a study of a condition is acquired."""
     if condition is Condition.SHIFTED:
         vendor = SHIFTED_VENDORS[int(rng.integers(len(SHIFTED_VENDORS)))]
+        if rng.random() < SHIFTED_FILM_SHARE:
+            return Acquisition(vendor=vendor, spacing_mm=vendor.spacing_mm, film=draw_shifted_film(rng))
         return Acquisition(vendor=vendor, spacing_mm=vendor.spacing_mm, detector=_shifted_detector(rng))
     shares = np.array([_SHARES.get(vendor.name, _OTHER_SHARE) for vendor in VENDORS])
     vendor = VENDORS[int(rng.choice(len(VENDORS), p=shares / shares.sum()))]
+    if rng.random() < FILM_SHARE:
+        return Acquisition(vendor=vendor, spacing_mm=0.05, film=draw_film(rng))
     return Acquisition(vendor=vendor, spacing_mm=vendor.spacing_mm)
 
 

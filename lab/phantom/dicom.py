@@ -52,6 +52,9 @@ HABITS: dict[str, Habit] = {
     "beta": Habit(manufacturer="Beta Phantom", model="B 3000", voi="SIGMOID", windows=(1.0,)),
     "gamma": Habit(manufacturer="Gamma Phantom", model="G", voi="LINEAR", windows=(1.0,), monochrome1=True),
     "delta": Habit(manufacturer="Delta Phantom", model="D/2", voi="LINEAR", windows=(1.0,), calibrated=True),
+    "film": Habit(
+        manufacturer="Film Phantom", model="Scanner", voi="LINEAR", windows=(1.0,), calibrated=True
+    ),
     "zeta": Habit(manufacturer="Zeta Phantom", model="Z", voi="LINEAR", windows=(1.0,)),
     "eta": Habit(manufacturer="Eta Phantom", model="H-5", voi="SIGMOID", windows=(1.0, 0.8)),
 }

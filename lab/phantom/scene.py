@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from lab.phantom.anatomy import Anatomy, BreastPlan, Window, draw_anatomy, plan_breast
 from lab.phantom.calcification import Shape
 from lab.phantom.condition import Acquisition, Condition, draw_acquisition
-from lab.phantom.detector import Exposure, attenuation, d_prime, expose, plan_detector
+from lab.phantom.detector import DetectorPlan, Exposure, attenuation, d_prime, expose, plan_detector
 from lab.phantom.distractors import draw_traps
 from lab.phantom.fields import Field, generator
+from lab.phantom.film import FilmPlan, develop, draw_film_marks, screen, share_kept
 from lab.phantom.lesions import LesionPlan, SpeckPlan, random_lesions
 from lab.phantom.overlay import (
     draw_collimator,
@@ -63,7 +64,8 @@ class _Drawn:
     specks: list[DrawnSpeck]
     exposure: Exposure
     presentation: Presentation
-    vendor: Vendor
+    vendor: str
+    film: FilmPlan | None
     metal: Field
     found: list[tuple[str, float, float]]
 
@@ -96,7 +98,7 @@ def make_scene(
     rng = generator(seed, "scene", str(view))
     plan = breast if breast is not None else plan_breast(rng, density=density)
     taken = acquisition if acquisition is not None else draw_acquisition(condition, rng)
-    taken = taken if vendor is None else replace(taken, vendor=vendor)
+    taken = taken if vendor is None else replace(taken, vendor=vendor, film=None)
     planned = random_lesions(rng) if lesions is None else tuple(lesions)
     if condition is Condition.NORMAL:
         planned, singles = (), 0.0
@@ -162,11 +164,16 @@ def _draw(
         anatomy.inside.astype(np.float32),
         calcium,
         traps.metal,
-        taken.detector if taken.detector is not None else plan_detector(rng),
+        _detector(taken, shown, rng),
         rng,
     )
-    found = traps.found + draw_detector_faults(exposure.signal, rng)
-    presentation = present(exposure, anatomy, taken.vendor, rng)
+    found = traps.found
+    if taken.film is None:
+        found += draw_detector_faults(exposure.signal, rng)
+        presentation = present(exposure, anatomy, taken.vendor, rng)
+    else:
+        presentation = develop(exposure, anatomy, taken.film, rng)
+        found += draw_film_marks(presentation.values, anatomy, taken.film, rng)
     found += _overlay(presentation, anatomy, taken.vendor.air, view, whole=whole, rng=rng)
     return _Drawn(
         anatomy=anatomy,
@@ -174,10 +181,18 @@ def _draw(
         specks=specks,
         exposure=exposure,
         presentation=presentation,
-        vendor=taken.vendor,
+        vendor=taken.name,
+        film=taken.film,
         metal=traps.metal,
         found=found,
     )
+
+
+def _detector(taken: Acquisition, shown: Window, rng: Generator) -> DetectorPlan:
+    """Return the exposure of a view: the acquisition's own, a film's screen, or one drawn as usual."""
+    if taken.film is not None:
+        return screen(taken.film, shown.spacing_mm, rng)
+    return taken.detector if taken.detector is not None else plan_detector(rng)
 
 
 def _overlay(
@@ -252,7 +267,7 @@ def _finished(drawn: _Drawn, *, seed: int, view: View, rows: int, columns: int) 
         return np.asarray(blocks.max(axis=(1, 3)))
 
     seen = [speck for speck in drawn.specks if 0 <= speck.row < rows and 0 <= speck.column < columns]
-    truth = [(speck, d_prime(speck, drawn.exposure)) for speck in seen]
+    truth = [(speck, _visibility(drawn, speck)) for speck in seen]
     large = large_structures(seen, drawn.lesions, drawn.metal)
     full = float(np.quantile(drawn.exposure.clean[::16, ::16], 0.98))
     nipple = point(
@@ -284,11 +299,19 @@ def _finished(drawn: _Drawn, *, seed: int, view: View, rows: int, columns: int) 
         ),
         density=anatomy.plan.density,
         nipple=nipple,
-        vendor=drawn.vendor.name,
+        vendor=drawn.vendor,
         thickness_mm=float(anatomy.thickness.max()),
         window_center=drawn.presentation.window_center,
         window_width=drawn.presentation.window_width,
     )
+
+
+def _visibility(drawn: _Drawn, speck: DrawnSpeck) -> float:
+    """Return d' of a speck; film takes its share."""
+    seen = d_prime(speck, drawn.exposure)
+    if drawn.film is None:
+        return seen
+    return seen * share_kept(drawn.exposure, drawn.anatomy, drawn.film, speck.row, speck.column)
 
 
 def _groups(drawn: _Drawn, truth: list[tuple[DrawnSpeck, float]]) -> list[TruthGroup]:
