@@ -16,6 +16,39 @@ class UnusableWeights(Exception):
     """The folder holds no weights that may be used; str() is the sentence why and what to do."""
 
 
+class QualityBounds(BaseModel):
+    """Between which values an image is one that may be read; ranges include both ends.
+
+    Mammograms of six vendors and digitised film have a `beta` of 2.1 to 3.2, a `noise` of 0.02 to 0.08, and of
+    one of these vendors a `power` of 3e-4 to 9e-4 mm2 and a `fall` of 18 to 42. What lies outside the wide bounds is withheld at
+    once. What lies outside the familiar ones, which are those of the images that the reader was taught on, is
+    withheld as soon as it would get more than `most_marks`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    beta: tuple[float, float] = (1.6, 4.4)
+    power: tuple[float, float] = (5e-6, 5e-3)
+    fall: tuple[float, float] = (2.5, 300.0)
+    noise: float = 0.12
+    edges: float = 200.0
+    """Steps within one pixel, for each square centimetre."""
+    blocks: float = 1.5
+    flat: float = 0.35
+    unread: float = 0.5
+    least_area_mm2: float = 1000.0
+
+    familiar_beta: tuple[float, float] = (2.0, 4.2)
+    familiar_power: tuple[float, float] = (2e-5, 2e-3)
+    familiar_fall: tuple[float, float] = (5.0, 120.0)
+    familiar_noise: float = 0.08
+    familiar_scatter: float = 0.6
+    """Candidate points outside every mark, for each square centimetre."""
+    most_marks: int = 3
+    """An image gets no more marks than this unless it is familiar."""
+    most_marks_at_all: int = 12
+
+
 class ReaderPlan(BaseModel):
     """Everything beside the weights that decides what a reader says; it travels with them as plan.json."""
 
@@ -58,6 +91,8 @@ class ReaderPlan(BaseModel):
     """As many must lie within one square centimetre to make a cluster."""
     most_points: int = 400
     """More specks than this on one image are noise or an artefact: its result is withheld."""
+    quality: QualityBounds = QualityBounds()
+    """Which images are withheld."""
     operating_point: str = "standard"
     operating_points: dict[str, float]
     """Lowest detection score of a finding that is reported, by name."""
