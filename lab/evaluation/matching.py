@@ -10,7 +10,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from lab.phantom.truth import LARGE, MACRO_STEP, Scene, TruthGroup
-from mammography.coordinates import Grid
+from mammography.coordinates import Grid, ImagePoint
 from mammography.reader.clustering import SQUARE_CENTIMETRE_RADIUS_MM
 from mammography.reader.detection import Points
 
@@ -56,7 +56,12 @@ def stored_places(points: Points, grid: Grid) -> NDArray[np.float64]:
 
 
 def match(scene: Scene, points: Points, places: NDArray[np.float64]) -> Matching:
-    """Return what the marks at `places` (column, row, stored pixels) hit in a scene."""
+    """Return what a reader's points hit in a scene; they lie at `places` (column, row, stored pixels)."""
+    return match_marks(scene, points.scores, places)
+
+
+def match_marks(scene: Scene, scores: NDArray[np.float64], places: NDArray[np.float64]) -> Matching:
+    """Return what marks with some scores hit in a scene; they lie at `places` (column, row, stored pixels)."""
     large = {group.number for group in scene.groups if group.morphology in LARGE}
     group = np.full(len(places), NOBODY, dtype=np.int64)
     hit, forgiven = np.zeros(len(places), dtype=np.bool_), _on_macro(scene, places)
@@ -70,26 +75,35 @@ def match(scene: Scene, points: Points, places: NDArray[np.float64]) -> Matching
             continue
         hit[near], group[near] = True, speck.group
         if speck.d_prime >= VISIBLE_D_PRIME:
-            best.append(float(points.scores[near].max()) if len(near) else 0.0)
+            best.append(float(scores[near].max()) if len(near) else 0.0)
             visible.append(speck.d_prime)
     return Matching(
         group=group, hit=hit, forgiven=forgiven & ~hit, best=np.array(best), asked_d_prime=np.array(visible)
     )
 
 
+def visibility_of(scene: Scene, group: TruthGroup) -> float:
+    """Return the highest d' that three specks of a lesion within one square centimetre reach; 0 without three."""
+    specks = [speck for speck in scene.specks if speck.group == group.number]
+    if len(specks) < FEWEST_SPECKS:
+        return 0.0
+    places, d_prime = np.array([s.center for s in specks]), np.array([s.d_prime for s in specks])
+    near = cKDTree(places).query_ball_point(places, SQUARE_CENTIMETRE_RADIUS_MM / scene.spacing_mm)
+    third = [
+        min(own, float(np.sort(d_prime[crowd])[-FEWEST_SPECKS]))
+        for own, crowd in zip(d_prime, near, strict=True)
+        if len(crowd) >= FEWEST_SPECKS
+    ]
+    return float(max(third, default=0.0))
+
+
 def groups_asked_for(scene: Scene) -> list[TruthGroup]:
     """Return the lesions that a reader should mark: three visible specks within one square centimetre."""
-    asked = []
-    for group in scene.groups:
-        places = np.array(
-            [s.center for s in scene.specks if s.group == group.number and s.d_prime >= VISIBLE_D_PRIME]
-        ).reshape(-1, 2)
-        if group.morphology in LARGE or len(places) < FEWEST_SPECKS:
-            continue
-        reach = SQUARE_CENTIMETRE_RADIUS_MM / scene.spacing_mm
-        if cKDTree(places).query_ball_point(places, reach, return_length=True).max() >= FEWEST_SPECKS:
-            asked.append(group)
-    return asked
+    return [
+        group
+        for group in scene.groups
+        if group.morphology not in LARGE and visibility_of(scene, group) >= VISIBLE_D_PRIME
+    ]
 
 
 def judge(matching: Matching, members: NDArray[np.intp]) -> tuple[Verdict, list[int]]:
@@ -101,6 +115,11 @@ def judge(matching: Matching, members: NDArray[np.intp]) -> tuple[Verdict, list[
         return Verdict.LESION, found
     neither = hits.sum() + forgiven.sum() >= max(FEWEST_HITS, len(members) / 2)
     return (Verdict.NEITHER if neither else Verdict.FALSE), []
+
+
+def on_large(scene: Scene, place: ImagePoint) -> bool:
+    """Return whether a large calcification lies under a place or beside it."""
+    return bool(_on_macro(scene, np.array([place]))[0])
 
 
 def _on_macro(scene: Scene, places: NDArray[np.float64]) -> NDArray[np.bool_]:

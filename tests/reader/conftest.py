@@ -68,8 +68,11 @@ def easy_scene() -> Scene:
     """A small left breast with one group of fine pleomorphic calcifications that anyone would see."""
     lesion = plan_lesion(Morphology.FINE_PLEOMORPHIC, 5, np.random.default_rng(5), easy=True)
     view = View(laterality=Laterality.LEFT, position=ViewPosition.CC)
-    scene = make_scene(
-        11, view=view, rows=1664, columns=1280, spacing_mm=0.1, lesions=[lesion], density=1, singles=0.0
+    scenes = (
+        make_scene(
+            seed, view=view, rows=1664, columns=1280, spacing_mm=0.1, lesions=[lesion], density=1, singles=0.0
+        )
+        for seed in range(11, 31)
     )
-    assert [group.easy for group in scene.groups] == [True]
+    scene = next(scene for scene in scenes if [group.easy for group in scene.groups] == [True])
     return scene

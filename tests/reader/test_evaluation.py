@@ -1,54 +1,33 @@
-"""The statistics of a measurement, on cases that can be done by hand."""
+"""What is measured of a reader: which mark is whose, the figures that follow, and what is told of them."""
 
+import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from lab.evaluation.matching import Verdict, groups_asked_for, judge, match
-from lab.evaluation.measurement import ImageResult, LesionResult, figures_of, measure_image, told
-from lab.evaluation.statistics import area_under_curve, bootstrapped_area, threshold_at, wilson
+from lab.evaluation.card import told
+from lab.evaluation.figures import figures_of, lesions_of
+from lab.evaluation.matching import Verdict, groups_asked_for, judge, match, visibility_of
+from lab.evaluation.observation import Observer
+from lab.evaluation.records import (
+    BreastRecord,
+    ImageRecord,
+    LargeRecord,
+    LesionRecord,
+    MarkRecord,
+    StudyRecord,
+)
+from lab.evaluation.report import as_json, write_report
 from lab.phantom.truth import Scene
 from lab.training.finishing import write_measured
+from mammography.finding import Distribution, Morphology
 from mammography.reader.detection import Points
 from mammography.reader.plan import CARD_FILE
+from mammography.reader.weights_folder import SHIPPED_WEIGHTS, open_weights
+from mammography.view import Laterality, ViewPosition
 from tests.reader.conftest import mammogram_file
-
-
-@pytest.mark.parametrize(
-    ("successes", "trials", "low", "high"),
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
-)
-def test_wilson_intervals_are_those_of_newcombe_1998(successes, trials, low, high):
-    interval = wilson(successes, trials)
-    assert interval.value == successes / trials
-    assert (interval.low, interval.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
-
-
-def test_the_area_under_the_curve_counts_pairs_and_ties_half():
-    assert area_under_curve([3.0, 2.0], [1.0, 2.0]) == (1 + 1 + 1 + 0.5) / 4
-    assert area_under_curve([1.0], [0.0]) == 1.0
-    assert math.isnan(area_under_curve([], [1.0]))
-
-
-def test_a_bootstrap_draws_whole_studies():
-    scores = np.array([0.9, 0.1, 0.8, 0.2])
-    positive = np.array([True, False, True, False])
-    together = bootstrapped_area(scores, positive, np.zeros(4, dtype=np.int64), np.random.default_rng(0))
-    assert together == (1.0, 1.0, 1.0)
-    mixed = bootstrapped_area(
-        np.array([0.9, 0.1, 0.3, 0.5, 0.7, 0.2]),
-        np.array([True, False, True, False, True, False]),
-        np.array([0, 0, 1, 1, 2, 2]),
-        np.random.default_rng(0),
-    )
-    assert mixed.low < mixed.value < mixed.high
-
-
-def test_a_threshold_lets_through_only_as_many_false_marks_as_are_allowed():
-    false_scores = [0.2, 0.9, 0.5, 0.7]
-    assert sum(score > threshold_at(false_scores, 2) for score in false_scores) == 2
-    assert threshold_at(false_scores, 4) == -math.inf
 
 
 def test_marks_on_specks_are_hits_and_marks_beside_them_are_not(easy_scene):
@@ -68,34 +47,127 @@ def test_an_easy_lesion_is_asked_for(easy_scene):
     assert [group.number for group in groups_asked_for(easy_scene)] == [0]
 
 
-def test_the_figures_of_a_hand_made_measurement(reader):
-    results = [
-        _image(0, [_lesion(detection=0.99, suspicion=0.9, suspicious=True)], false_marks=(0.98,)),
-        _image(0, [_lesion(detection=-math.inf, suspicion=math.nan, suspicious=False)], false_marks=()),
-        _image(1, [_lesion(detection=0.97, suspicion=0.1, suspicious=False)], false_marks=(0.0,)),
-        _image(1, [], false_marks=()),
-    ]
-    figures = figures_of(results, reader, seed=0)
-    assert (figures.images, figures.studies, figures.lesions) == (4, 2, 3)
-    assert figures.sensitivity.value == 2 / 3
-    assert figures.false_marks_per_image == 1 / 4
-    assert figures.sensitivity_at["0.25"].value == 2 / 3
-    assert figures.easy_found.value == 2 / 3
-    assert figures.suspicion_area.value == 1.0
-    assert figures.sensitivity_by_morphology == {"punctate": (2, 3)}
-    assert figures.speck_sensitivity_at["1"] == 0.5
-    text = told(figures, "mammocalc evaluate --studies 2 --seed 1")
-    assert "4 synthetic images of 2 studies" in text
-    assert "0.667 [0.208, 0.939]" in text
+def test_a_lesion_is_as_visible_as_its_third_best_speck_within_a_square_centimetre(easy_scene):
+    first = easy_scene.specks[0]
+    near = [first.center._replace(column=first.center.column + shift) for shift in (0, 20, 40)]
+    far = first.center._replace(column=first.center.column + 70)
+    places = zip([*near, far], (30.0, 9.0, 12.0, 50.0), strict=True)
+    scene = replace(
+        easy_scene,
+        specks=tuple(replace(first, center=center, d_prime=d_prime) for center, d_prime in places),
+    )
+    assert visibility_of(scene, easy_scene.groups[0]) == 12.0
+    assert visibility_of(replace(scene, specks=scene.specks[:3]), easy_scene.groups[0]) == 9.0
+    assert visibility_of(replace(scene, specks=scene.specks[:2]), easy_scene.groups[0]) == 0.0
 
 
-def test_an_image_is_measured_beside_its_scene(reader, easy_scene: Scene, tmp_path):
-    path = mammogram_file(tmp_path / "image.dcm", easy_scene.pixels, ImagerPixelSpacing=[0.1, 0.1])
-    result = measure_image(easy_scene, path, reader, study=0)
-    (lesion,) = result.lesions
-    assert lesion.inside_a_mark
-    assert lesion.detection >= reader.plan.detection_score
-    assert len(result.specks) == len([speck for speck in easy_scene.specks if speck.d_prime >= 5])
+@pytest.fixture(scope="module")
+def observed(easy_scene: Scene, tmp_path_factory):
+    """What the shipped reader says of an easy scene, by the way of a DICOM file."""
+    path = mammogram_file(
+        tmp_path_factory.mktemp("scene") / "image.dcm", easy_scene.pixels, ImagerPixelSpacing=[0.1, 0.1]
+    )
+    return Observer(open_weights(SHIPPED_WEIGHTS)).observe(7, [easy_scene], [path])
+
+
+def test_an_image_is_observed_beside_its_scene(observed, easy_scene: Scene):
+    (image,) = observed.record.images
+    (lesion,) = image.lesions
+    plan = open_weights(SHIPPED_WEIGHTS).plan
+    best = max(mark.detection for mark in image.marks if 0 in mark.lesions)
+    assert lesion.outlined is not None
+    assert lesion.outlined >= plan.detection_score
+    assert best >= plan.detection_score
+    assert lesion.visibility >= 25
+    assert len(image.specks) == len([speck for speck in easy_scene.specks if speck.d_prime >= 5])
+    assert image.points >= 5
+    assert observed.record.seconds > 0
+    assert [breast.suspicious for breast in observed.record.breasts] == [True]
+
+
+def test_points_below_the_readers_threshold_are_remembered(observed):
+    plan = open_weights(SHIPPED_WEIGHTS).plan
+    (image,) = observed.record.images
+    scores = [score for _, score in image.specks] + list(image.false_specks)
+    assert any(0 < score < plan.point_score for score in scores)
+    assert len(observed.findings[0]) == len(image.marks)
+
+
+def test_a_withheld_image_finds_nothing_and_is_counted(easy_scene: Scene, tmp_path):
+    path = mammogram_file(tmp_path / "image.dcm", easy_scene.pixels, ImagerPixelSpacing=None)
+    observation = Observer(open_weights(SHIPPED_WEIGHTS)).observe(7, [easy_scene], [path])
+    figures = figures_of([observation.record], _plan())
+    assert (figures.withheld, figures.withheld_lesions) == (1, 1)
+    (reason,) = figures.reasons
+    assert "spacing" in reason.lower()
+    assert figures.reached["standard"].sensitivity.value == 0
+    assert figures.asked[0].specks_at["10"].value == 0
+
+
+def test_the_figures_of_a_hand_made_measurement():
+    figures = figures_of(_measurement(), _plan())
+    assert (figures.images, figures.studies, figures.not_drawn) == (4, 2, 1)
+    assert figures.reached["standard"].sensitivity.value == 2 / 3
+    assert figures.reached["standard"].false_marks == 1 / 4
+    assert figures.reached["screening"].sensitivity.value == 1 / 3
+    assert figures.asked[0].lesions_at["0.25"].value == 2 / 3
+    assert figures.asked[0].lesions_at["0.1"].value == 1 / 3
+    assert (figures.asked[0].lesions, figures.asked[1].lesions) == (3, 2)
+    assert figures.asked[1].lesions_at["0.25"].value == 1.0
+    assert figures.asked[0].specks_at["1"].value == 0.5
+    assert figures.easy_outlined.value == 2 / 3
+    assert figures.grading.area.value == 1.0
+    assert figures.morphology == {"fine-pleomorphic": {"punctate": 1}, "punctate": {"not stated": 1}}
+    assert figures.distribution == {"grouped": {"grouped": 2}}
+    assert figures.large == {"vascular": (1, 1, 0)}
+    assert figures.normal_breasts == 1
+    assert figures.reached["standard"].unmarked.value == 1.0
+    assert figures.tables["morphology"][1].found.value == 0.5
+    assert [(row.name, row.images) for row in figures.tables["view"]] == [("CC", 4)]
+
+
+def test_the_order_in_which_studies_are_measured_changes_no_figure():
+    records = _measurement()
+    command = "mammocalc evaluate"
+    assert as_json(figures_of(records, _plan()), command) == as_json(
+        figures_of(records[::-1], _plan()), command
+    )
+
+
+def test_the_card_tells_figures_with_their_command():
+    text = told(figures_of(_measurement(), _plan()), "mammocalc evaluate --studies 2 --seed 1")
+    assert text.startswith("`mammocalc evaluate --studies 2 --seed 1`: 4 synthetic images of 2 studies")
+    assert "standard (0.5000, in use) | 0.667 [0.208, 0.939], 0.25 false marks per image" in text
+    assert "1 studies could not be drawn" in text
+    assert "vascular 1/1, 0 by name" in text
+
+
+def test_figures_are_plain_json():
+    plain = json.loads(as_json(figures_of(_measurement(), _plan()), "mammocalc evaluate"))
+    assert plain["command"] == "mammocalc evaluate"
+    assert plain["figures"]["reached"]["standard"]["sensitivity"]["value"] == pytest.approx(2 / 3, abs=1e-6)
+
+
+def test_a_measurement_without_any_lesion_is_told_without_figures_that_are_none():
+    empty = [replace(record, images=()) for record in _measurement()]
+    figures = figures_of(empty, _plan())
+    assert "not measured" in told(figures, "mammocalc evaluate")
+    assert json.loads(as_json(figures, ""))["figures"]["grading"]["area"]["value"] is None
+    assert math.isnan(figures.seconds_per_study)
+
+
+def test_the_report_is_one_file_that_needs_no_other(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "miss.jpg").write_bytes(b"picture of a miss")
+    records = _measurement()
+    path = tmp_path / "report.html"
+    write_report(figures_of(records, _plan()), records, _plan(), "mammocalc evaluate <x>", path)
+    page = path.read_text()
+    assert page.count("<svg") >= 7
+    assert "mammocalc evaluate &lt;x&gt;" in page
+    assert "data:image/jpeg;base64,cGljdHVyZSBvZiBhIG1pc3M=" in page
+    assert 'src="http' not in page
+    assert "0.667 [0.208, 0.939]" in page
 
 
 def test_a_card_keeps_the_latest_figures_of_every_command(tmp_path):
@@ -109,6 +181,110 @@ def test_a_card_keeps_the_latest_figures_of_every_command(tmp_path):
     )
 
 
+def test_lesions_are_asked_for_from_a_visibility_on():
+    assert len(lesions_of(_measurement(), d_prime=5.0)) == 3
+    assert len(lesions_of(_measurement(), d_prime=8.0)) == 2
+
+
+def _plan():
+    """Return the shipped plan with operating points that are easy to count with."""
+    plan = open_weights(SHIPPED_WEIGHTS).plan
+    return plan.model_copy(
+        update={
+            "operating_point": "standard",
+            "operating_points": {"screening": 0.98, "standard": 0.5, "sensitive": 0.1},
+        }
+    )
+
+
+def _measurement():
+    """Return three studies: three lesions of which two are found, one false mark, one breast without lesion."""
+    found = _mark(0.99, 0.9, Verdict.LESION, morphology=Morphology.PUNCTATE)
+    return [
+        _study(
+            4,
+            [
+                _image(
+                    Laterality.RIGHT, [_lesion(suspicious=True)], [found, _mark(0.985, 0.5, Verdict.FALSE)]
+                ),
+                _image(Laterality.LEFT, [_lesion(visibility=6.0, outlined=None, picture="miss.jpg")], []),
+            ],
+        ),
+        _study(
+            5,
+            [
+                _image(
+                    Laterality.RIGHT,
+                    [_lesion()],
+                    [_mark(0.97, 0.1, Verdict.LESION)],
+                    large=(LargeRecord(kind=Morphology.VASCULAR, marked=True, called=None),),
+                ),
+                _image(Laterality.LEFT, [], [_mark(0.2, 0.5, Verdict.NEITHER)]),
+            ],
+        ),
+        _study(6, []),
+    ]
+
+
+def _study(number, images):
+    breasts = tuple(
+        BreastRecord(laterality=image.laterality, suspicion=0.5, suspicious=False) for image in images
+    )
+    return StudyRecord(
+        study=number, seconds=4.0, images=tuple(images), breasts=breasts, pairs=1, right_pairs=1
+    )
+
+
+def _image(side, lesions, marks, *, large=()):
+    return ImageRecord(
+        laterality=side,
+        position=ViewPosition.CC,
+        vendor="alpha",
+        density=1,
+        spacing_mm=0.07,
+        empty=not lesions,
+        reason=None,
+        points=5,
+        lesions=tuple(lesions),
+        marks=tuple(marks),
+        specks=((9.0, 0.7), (9.0, 0.0)),
+        false_specks=(0.6,),
+        large=large,
+        false_large=(),
+    )
+
+
+def _lesion(*, suspicious=False, visibility=30.0, outlined=0.97, picture=None):
+    return LesionRecord(
+        number=0,
+        morphology=Morphology.FINE_PLEOMORPHIC if suspicious else Morphology.PUNCTATE,
+        distribution=Distribution.GROUPED,
+        suspicious=suspicious,
+        easy=True,
+        visibility=visibility,
+        specks=7,
+        diameter_mm=0.3,
+        extent_mm=8.0,
+        outlined=outlined,
+        picture=picture,
+    )
+
+
+def _mark(detection, suspicion, verdict, *, morphology=None):
+    return MarkRecord(
+        detection=detection,
+        suspicion=suspicion,
+        morphology=morphology,
+        distribution=Distribution.GROUPED,
+        specks=5,
+        column=100.0,
+        row=100.0,
+        verdict=verdict,
+        lesions=(0,) if verdict is Verdict.LESION else (),
+        near=None,
+    )
+
+
 def _points(count):
     """Return that many marks of score 0.5, whose own places do not matter."""
     zeros = np.zeros(count)
@@ -119,28 +295,4 @@ def _points(count):
         diameters_mm=zeros,
         macro=zeros,
         morphology=zeros[:, None],
-    )
-
-
-def _lesion(*, detection, suspicion, suspicious):
-    return LesionResult(
-        morphology="punctate",
-        easy=True,
-        suspicious=suspicious,
-        detection=detection,
-        suspicion=suspicion,
-        inside_a_mark=detection > 0,
-    )
-
-
-def _image(study, lesions, *, false_marks):
-    return ImageResult(
-        study=study,
-        seconds=1.0,
-        points=5,
-        withheld=False,
-        lesions=tuple(lesions),
-        false_marks=false_marks,
-        false_specks=(0.6,),
-        specks=((9.0, 0.7), (9.0, 0.0)),
     )
