@@ -17,12 +17,12 @@ from threading import Thread
 import torch
 from pydantic import ValidationError
 
-from lab.evaluation.observation import Observation, Observer, one_lane
+from lab.evaluation.observation import Observer, one_lane
 from lab.evaluation.pictures import with_pictures
 from lab.evaluation.records import STUDY_LINE, StudyRecord
 from lab.phantom.condition import Condition
 from lab.phantom.dicom import to_dicom
-from lab.phantom.study import draw_study
+from lab.phantom.study import NotEasy, make_study
 from mammography.reader.plan import PLAN_FILE
 from mammography.reader.weights_folder import open_weights
 from mammography.telemetry.logging import configure_logging
@@ -44,7 +44,7 @@ class OtherMeasurement(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Campaign:
-    """What is measured. `spacing_mm`: None leaves every machine its own pitch."""
+    """What is measured. `spacing_mm`, `rows`, `columns`: None leaves every machine its own detector."""
 
     first: int
     studies: int
@@ -52,6 +52,8 @@ class Campaign:
     condition: Condition = Condition.USUAL
     easy: bool = False
     spacing_mm: float | None = None
+    rows: int | None = None
+    columns: int | None = None
 
     @property
     def seeds(self) -> range:
@@ -71,7 +73,7 @@ class Campaign:
             "weights": hashlib.sha256((self.weights / PLAN_FILE).read_bytes()).hexdigest(),
             "condition": self.condition.value,
             "easy": str(self.easy),
-            "spacing_mm": str(self.spacing_mm),
+            "detector": f"{self.rows} x {self.columns} x {self.spacing_mm} mm",
             "device": f"{hardware.device.type} {hardware.precision}",
             "sources": hashlib.sha256(b"".join(content for _, content in sources)).hexdigest(),
         }
@@ -181,19 +183,23 @@ def _end_with_parent() -> None:
 def _measured_study(seed: int) -> StudyRecord:
     """Return the record of one study, drawn, written to files and read."""
     bench = _bench[0]
-    scenes = list(
-        draw_study(
+    campaign = bench.campaign
+    try:
+        scenes = make_study(
             seed,
-            easy=bench.campaign.easy,
-            spacing_mm=bench.campaign.spacing_mm,
-            condition=bench.campaign.condition,
+            easy=campaign.easy,
+            rows=campaign.rows,
+            columns=campaign.columns,
+            spacing_mm=campaign.spacing_mm,
+            condition=campaign.condition,
         )
-    )
+    except NotEasy:
+        return StudyRecord(study=seed, seconds=0.0, images=(), breasts=(), pairs=0, right_pairs=0)
     with TemporaryDirectory() as folder:
         files = [Path(folder) / f"{number}.dcm" for number in range(len(scenes))]
         for scene, file in zip(scenes, files, strict=True):
             to_dicom(scene, seed=seed).save_as(file, enforce_file_format=True)
-        observation: Observation = bench.observer.observe(seed, scenes, files)
+        observation = bench.observer.observe(seed, scenes, files)
     if bench.pictures is None:
         return observation.record
     return with_pictures(observation, scenes, bench.observer.plan, bench.pictures)

@@ -46,6 +46,12 @@ def evaluate(
         float | None,
         typer.Option(min=0.05, max=0.15, help="Pitch of the detector in mm; each machine's own without it."),
     ] = None,
+    rows: Annotated[
+        int | None, typer.Option(min=512, help="Rows of each image; a whole detector's without it.")
+    ] = None,
+    columns: Annotated[
+        int | None, typer.Option(min=384, help="Columns of each image; a whole detector's without it.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -81,6 +87,8 @@ def evaluate(
             condition=Condition(condition),
             easy=easy,
             spacing_mm=spacing_mm,
+            rows=rows,
+            columns=columns,
         )
         records = _measured(campaign, jobs, out)
     except (UnusableWeights, OtherMeasurement) as refusal:
