@@ -49,6 +49,7 @@ from mammography.reader.pipeline import side_by_side
 from mammography.reader.plan import ReaderPlan
 from mammography.reader.preprocessing import Prepared, density_values, prepare
 from mammography.reader.prior import suspicion_of
+from mammography.reader.quality import fault_of, flood_of, measure_quality, remarks_of
 from mammography.reader.weights_folder import SHIPPED_WEIGHTS, OpenedWeights, open_weights
 from mammography.view import View, view_of
 
@@ -120,17 +121,16 @@ class Reader:
 
     def answer_of(self, mammogram: Mammogram, prepared: Prepared, look: Look) -> Answer:
         """Return what the reader says of what the network saw on a mammogram."""
-        points = look.points
-        if len(points) > self.plan.most_points:
-            reason = f"noise or artefact suspected: {len(points)} candidate points; result withheld"
+        marked = self._marked(look, prepared)
+        reason = self._withheld(look, prepared, marked)
+        if reason:
             return Answer(_not_read(mammogram.sop_instance_uid, mammogram.view, reason))
         told: list[tuple[Finding, dict[Morphology, float]]] = [
             (
-                self._finding(candidate, points.chosen(candidate.indices), prepared, mammogram),
+                self._finding(candidate, look.points.chosen(candidate.indices), prepared, mammogram),
                 candidate.morphologies,
             )
-            for candidate in self.candidates(points, prepared)
-            if candidate.detection >= self.plan.detection_score
+            for candidate in marked
         ]
         told += [
             (large_finding(structure, prepared, mammogram, self.plan), {structure.kind: 1.0})
@@ -138,24 +138,56 @@ class Reader:
             if reported(structure, self.plan)
         ]
         told.sort(key=lambda pair: (pair[0].kind is FindingKind.LARGE, -pair[0].detection))
-        nipple_mm = nipple_of(prepared.breast, prepared.spacing_mm)[1]
         return Answer(
             ImageReading(
                 sop_instance_uid=mammogram.sop_instance_uid,
                 view=mammogram.view,
                 status=ReadStatus.READ,
                 findings=tuple(finding for finding, _ in told),
+                remarks=remarks_of(mammogram, prepared),
             ),
-            tuple(
-                Trait(
-                    kind=finding.kind,
-                    depth_mm=nipple_mm - prepared.grid.from_image(finding.center)[0] * prepared.spacing_mm,
-                    extent_mm=extent_of(finding, mammogram.spacing_mm),
-                    specks=len(finding.specks),
-                    morphologies=morphologies,
-                )
-                for finding, morphologies in told
-            ),
+            self._traits(told, mammogram, prepared),
+        )
+
+    def _marked(self, look: Look, prepared: Prepared) -> list[Candidate]:
+        """Return the clusters that the operating point shows; none of an image with too many points to link."""
+        if len(look.points) > self.plan.most_points:
+            return []
+        return [
+            candidate
+            for candidate in self.candidates(look.points, prepared)
+            if candidate.detection >= self.plan.detection_score
+        ]
+
+    def _withheld(self, look: Look, prepared: Prepared, marked: Sequence[Candidate]) -> str | None:
+        """Return the sentence why nothing is said of an image, or None."""
+        count = len(look.points)
+        if count > self.plan.most_points:
+            return f"noise or artefact suspected: {count} candidate points; result withheld"
+        quality = measure_quality(prepared)
+        marks = len(marked) + sum(reported(structure, self.plan) for structure in look.large)
+        scattered = count - sum(len(candidate.indices) for candidate in marked)
+        return fault_of(quality, self.plan.quality) or flood_of(
+            quality, self.plan.quality, marks=marks, scattered=scattered
+        )
+
+    def _traits(
+        self,
+        told: Sequence[tuple[Finding, dict[Morphology, float]]],
+        mammogram: Mammogram,
+        prepared: Prepared,
+    ) -> tuple[Trait, ...]:
+        """Return what findings can be recognised by in another view."""
+        nipple_mm = nipple_of(prepared.breast, prepared.spacing_mm)[1]
+        return tuple(
+            Trait(
+                kind=finding.kind,
+                depth_mm=nipple_mm - prepared.grid.from_image(finding.center)[0] * prepared.spacing_mm,
+                extent_mm=extent_of(finding, mammogram.spacing_mm),
+                specks=len(finding.specks),
+                morphologies=morphologies,
+            )
+            for finding, morphologies in told
         )
 
     def read_study(

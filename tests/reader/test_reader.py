@@ -67,12 +67,13 @@ def test_an_inverted_image_has_the_same_findings(reader, easy_scene, easy_readin
     assert reader.read_image(_mammogram(4095 - easy_scene.pixels, inverted=True)) == easy_reading
 
 
-def test_nothing_is_marked_on_a_uniform_breast(reader):
+def test_a_breast_of_nothing_but_noise_is_withheld(reader):
     rows, columns = np.mgrid[:1664, :1280]
     noise = np.random.default_rng(0).normal(1500, 25.0, rows.shape)
     pixels = np.where(np.hypot(rows - 800, columns) < 700, noise, 0).astype(np.uint16)
     reading = reader.read_image(_mammogram(pixels))
-    assert (reading.status, reading.findings) == (ReadStatus.READ, ())
+    assert (reading.status, reading.findings) == (ReadStatus.NOT_READ, ())
+    assert "is noise or sharpening" in (reading.reason or "")
 
 
 def test_an_image_full_of_noise_is_withheld_with_the_number_of_points(reader, easy_scene):
