@@ -9,6 +9,8 @@ from scipy import ndimage
 
 from lab.phantom.fields import Field
 
+LARGE_MM = 1.2
+"""From this diameter on, calcium is uneven enough to see."""
 FINER = 4
 """Grid elements per pixel, in rows and columns."""
 
@@ -82,7 +84,9 @@ def _outline(angle: Field, roughness: float, rng: Generator) -> Field:
     """Return the relative radius of a rough outline in each direction."""
     radius = np.ones_like(angle)
     for wave in range(2, 8):
-        radius += roughness * rng.normal() / wave**0.7 * np.cos(wave * angle + rng.uniform(0, 2 * np.pi))
+        radius += (
+            1.2 * roughness * rng.normal() / wave**1.1 * np.cos(wave * angle + rng.uniform(0, 2 * np.pi))
+        )
     return np.clip(radius, 0.35, 1.8).astype(np.float32)
 
 
@@ -106,9 +110,20 @@ def _blob(shape: Shape, angle: float, pitch: float, rng: Generator) -> Field:
         np.maximum(
             thickness, (np.sqrt(inside) * (2 * own * shape.flatness)).astype(np.float32), out=thickness
         )
+    if shape.diameter_mm > LARGE_MM:
+        thickness *= _mottle(thickness.shape, max(0.05 * shape.diameter_mm, 0.2) / pitch, rng)
     if shape.haze > 0:
         thickness = ndimage.gaussian_filter(thickness, shape.haze * radius / pitch)
     return thickness * np.float32(shape.density)
+
+
+def _mottle(sides: tuple[int, int], grain: float, rng: Generator) -> Field:
+    """Return the uneven calcium inside a large calcification, 0.4 to 1.6; `grain` in grid elements."""
+    step = max(int(grain / 2), 1)
+    coarse = rng.standard_normal((sides[0] // step + 2, sides[1] // step + 2))
+    soft = ndimage.gaussian_filter(coarse, grain / step)
+    fine = ndimage.zoom(soft / soft.std(), step, order=1)[: sides[0], : sides[1]]
+    return np.clip(1 + 0.3 * fine, 0.4, 1.6).astype(np.float32)
 
 
 def _ring(shape: Shape, pitch: float, rng: Generator) -> Field:

@@ -5,16 +5,14 @@ view), across the craniocaudal view, and across the mediolateral oblique view.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
 from lab.phantom.calcification import Shape, ShapeKind
+from lab.phantom.spread import DISTRIBUTIONS, Offsets, spread
 from mammography.finding import Distribution, Morphology
-
-Offsets = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,34 +42,13 @@ class LesionPlan:
     vessel_mm: float = 0.0
 
 
-_DISTRIBUTIONS: dict[Morphology, tuple[tuple[Distribution, ...], tuple[float, ...]]] = {
-    Morphology.AMORPHOUS: (
-        (Distribution.GROUPED, Distribution.REGIONAL, Distribution.SEGMENTAL),
-        (0.65, 0.2, 0.15),
-    ),
-    Morphology.COARSE_HETEROGENEOUS: ((Distribution.GROUPED, Distribution.SEGMENTAL), (0.85, 0.15)),
-    Morphology.FINE_PLEOMORPHIC: (
-        (Distribution.GROUPED, Distribution.LINEAR, Distribution.SEGMENTAL),
-        (0.65, 0.12, 0.23),
-    ),
-    Morphology.FINE_LINEAR: (
-        (Distribution.LINEAR, Distribution.SEGMENTAL, Distribution.GROUPED),
-        (0.45, 0.4, 0.15),
-    ),
-    Morphology.PUNCTATE: (
-        (Distribution.GROUPED, Distribution.DIFFUSE, Distribution.REGIONAL),
-        (0.5, 0.25, 0.25),
-    ),
-    Morphology.ROUND: (
-        (Distribution.GROUPED, Distribution.DIFFUSE, Distribution.REGIONAL),
-        (0.45, 0.35, 0.2),
-    ),
-    Morphology.ROD_LIKE: ((Distribution.DIFFUSE, Distribution.SEGMENTAL), (0.7, 0.3)),
-    Morphology.SKIN: ((Distribution.GROUPED,), (1.0,)),
-    Morphology.MILK_OF_CALCIUM: ((Distribution.GROUPED,), (1.0,)),
-    Morphology.VASCULAR: ((Distribution.LINEAR,), (1.0,)),
-}
-"""How each morphology is spread, and how often; morphologies that are not here have no distribution."""
+SUBTLE_SHARE = 0.35
+BRANCHING = 0.3
+"""The share of fine linear calcifications that branch."""
+_OFTEN_SUBTLE = frozenset(
+    {Morphology.AMORPHOUS, Morphology.FINE_PLEOMORPHIC, Morphology.FINE_LINEAR, Morphology.PUNCTATE}
+)
+"""The morphologies of which SUBTLE_SHARE are drawn at the limit of what can be seen."""
 
 
 def plan_lesion(
@@ -79,10 +56,12 @@ def plan_lesion(
 ) -> LesionPlan:
     """Return a lesion of a morphology; an easy one is grouped, large and dense enough for anyone to see."""
     distribution: Distribution | None = None
-    if morphology in _DISTRIBUTIONS:
-        kinds, shares = _DISTRIBUTIONS[morphology]
+    if morphology in DISTRIBUTIONS:
+        kinds, shares = DISTRIBUTIONS[morphology]
         distribution = Distribution.GROUPED if easy else kinds[int(rng.choice(len(kinds), p=shares))]
     specks = _MAKERS[morphology](distribution, rng, easy)
+    if not easy and morphology in _OFTEN_SUBTLE and rng.random() < SUBTLE_SHARE:
+        specks = _subtle(specks, distribution, rng)
     vessel = float(rng.uniform(0.7, 1.7)) if morphology is Morphology.VASCULAR else 0.0
     if vessel:
         specks = _vessel_walls(vessel, rng)
@@ -97,26 +76,17 @@ def plan_lesion(
     )
 
 
-def _spread(count: int, distribution: Distribution | None, rng: Generator, easy: bool) -> Offsets:
-    """Return [count, 3] offsets in mm for a distribution; the first axis points to the chest wall."""
-    if distribution is Distribution.LINEAR:
-        along = rng.uniform(-1, 1, count) * rng.uniform(5, 12)
-        bow = 0.03 * along**2
-        return np.stack([along, *(rng.normal(0, 0.5, count) + bow * rng.normal() for _ in range(2))], axis=1)
-    if distribution is Distribution.SEGMENTAL:
-        length = rng.uniform(14, 36)
-        along = length * np.sqrt(rng.random(count))
-        wide = along * np.tan(rng.uniform(0.15, 0.32))
-        return np.stack([along - 0.6 * length, *(rng.uniform(-1, 1, count) * wide for _ in range(2))], axis=1)
-    if distribution is Distribution.REGIONAL:
-        return rng.uniform(-1, 1, (count, 3)) * np.array([1.0, 0.7, 0.7]) * rng.uniform(12, 20)
-    if distribution is Distribution.DIFFUSE:
-        return rng.uniform(-1, 1, (count, 3)) * np.array([24.0, 40.0, 40.0])
-    radius = rng.uniform(3.0, 6.0) if easy else np.exp(rng.normal(np.log(4.2), 0.4))
-    direction = rng.standard_normal((count, 3))
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    reach = radius * np.cbrt(rng.random((count, 1))) * np.where(rng.random((count, 1)) < 0.8, 1, 1.25)
-    return direction * reach * np.exp(rng.normal(0, 0.2, (1, 3)))
+def _subtle(specks: list[SpeckPlan], distribution: Distribution | None, rng: Generator) -> list[SpeckPlan]:
+    """Return a group that is hard to see: 5 to 10 specks where it is grouped, thin and small, 4 to 6 times the noise."""
+    if distribution is Distribution.GROUPED:
+        specks = specks[: int(rng.integers(5, 11))]
+    size, density = rng.uniform(0.65, 0.9), rng.uniform(0.6, 0.95)
+
+    def fainter(shape: Shape) -> Shape:
+        smaller = max(shape.diameter_mm * size, min(shape.diameter_mm, 0.13))
+        return replace(shape, diameter_mm=smaller, density=shape.density * density)
+
+    return [replace(speck, shape=fainter(speck.shape)) for speck in specks]
 
 
 def _placed(
@@ -136,7 +106,7 @@ def _any_turn(rng: Generator) -> Callable[[], float]:
 
 
 def _amorphous(distribution: Distribution | None, rng: Generator, easy: bool) -> list[SpeckPlan]:
-    base = rng.uniform(0.34, 0.42) if easy else rng.uniform(0.19, 0.36)
+    base = rng.uniform(0.34, 0.42) if easy else rng.uniform(0.17, 0.34)
     low = 0.8 if easy else 0.45
 
     def shape() -> Shape:
@@ -148,13 +118,13 @@ def _amorphous(distribution: Distribution | None, rng: Generator, easy: bool) ->
             density=rng.uniform(low, 0.95),
         )
 
-    return _placed(_spread(int(rng.integers(8, 45)), distribution, rng, easy), shape, _any_turn(rng))
+    return _placed(spread(int(rng.integers(8, 45)), distribution, rng, easy), shape, _any_turn(rng))
 
 
 def _coarse_heterogeneous(distribution: Distribution | None, rng: Generator, easy: bool) -> list[SpeckPlan]:
     def shape() -> Shape:
         return Shape(
-            diameter_mm=float(np.clip(np.exp(rng.normal(np.log(0.62), 0.33)), 0.5 if easy else 0.25, 1.5)),
+            diameter_mm=float(np.clip(np.exp(rng.normal(np.log(0.57), 0.35)), 0.5 if easy else 0.25, 1.5)),
             elongation=rng.uniform(1, 1.8),
             roughness=0.25,
             lobes=int(rng.integers(1, 4)),
@@ -163,11 +133,11 @@ def _coarse_heterogeneous(distribution: Distribution | None, rng: Generator, eas
         )
 
     count = int(rng.integers(8 if easy else 4, 16))
-    return _placed(_spread(count, distribution, rng, easy), shape, _any_turn(rng))
+    return _placed(spread(count, distribution, rng, easy), shape, _any_turn(rng))
 
 
 def _fine_pleomorphic(distribution: Distribution | None, rng: Generator, easy: bool) -> list[SpeckPlan]:
-    base = rng.uniform(0.36, 0.44) if easy else rng.uniform(0.20, 0.34)
+    base = rng.uniform(0.36, 0.44) if easy else rng.uniform(0.17, 0.33)
 
     def shape() -> Shape:
         return Shape(
@@ -179,7 +149,7 @@ def _fine_pleomorphic(distribution: Distribution | None, rng: Generator, easy: b
         )
 
     count = int(rng.integers(10, 30)) if easy else int(rng.integers(5, 35))
-    return _placed(_spread(count, distribution, rng, easy), shape, _any_turn(rng))
+    return _placed(spread(count, distribution, rng, easy), shape, _any_turn(rng))
 
 
 def _fine_linear(distribution: Distribution | None, rng: Generator, easy: bool) -> list[SpeckPlan]:
@@ -193,14 +163,31 @@ def _fine_linear(distribution: Distribution | None, rng: Generator, easy: bool) 
             density=rng.uniform(0.85 if easy else 0.6, 1.1),
         )
 
-    offsets = _spread(int(rng.integers(8 if easy else 5, 22)), distribution, rng, easy)
+    offsets = spread(int(rng.integers(8 if easy else 5, 22)), distribution, rng, easy)
     rods = _placed(offsets, shape, lambda: float(rng.normal() * 0.35))
+    rods += [_branch(rod, rng) for rod in rods if rng.random() < BRANCHING]
     crumbs = offsets[rng.integers(0, len(offsets), int(rng.integers(0, 8)))]
     crumbs = crumbs + rng.normal(size=crumbs.shape)
     return rods + _placed(
         crumbs,
         lambda: Shape(diameter_mm=rng.uniform(0.14, 0.3), elongation=1.4, roughness=0.3),
         _any_turn(rng),
+    )
+
+
+def _branch(rod: SpeckPlan, rng: Generator) -> SpeckPlan:
+    """Return a shorter rod that leaves another near its end, like the duct that it fills."""
+    length = rod.shape.length_mm * rng.uniform(0.4, 0.8)
+    side = rng.choice([-1, 1])
+    turn = rod.turn + side * rng.uniform(0.5, 1.1)
+    back = 0.3 * rod.shape.length_mm * np.cos(rod.turn) + length / 2 * np.cos(turn)
+    aside = 0.3 * rod.shape.length_mm * np.sin(rod.turn) + length / 2 * np.sin(turn)
+    return SpeckPlan(
+        back_mm=rod.back_mm - float(back),
+        across_cc_mm=rod.across_cc_mm + float(aside),
+        across_mlo_mm=rod.across_mlo_mm + float(aside),
+        shape=replace(rod.shape, length_mm=length, diameter_mm=rod.shape.diameter_mm * 0.8),
+        turn=float(turn),
     )
 
 
@@ -219,7 +206,7 @@ def _round_specks(
             )
 
         count = int(rng.integers(8 if easy else 3, 25))
-        return _placed(_spread(count, distribution, rng, easy), shape, _any_turn(rng))
+        return _placed(spread(count, distribution, rng, easy), shape, _any_turn(rng))
 
     return make
 
@@ -229,7 +216,7 @@ def _coarse(_: Distribution | None, rng: Generator, __: bool) -> list[SpeckPlan]
     shape = Shape(
         diameter_mm=size,
         elongation=rng.uniform(1, 1.4),
-        roughness=0.14,
+        roughness=0.24,
         lobes=int(rng.integers(4, 12)),
         density=0.55,
         flatness=0.3,
@@ -261,7 +248,7 @@ def _rods(distribution: Distribution | None, rng: Generator, _: bool) -> list[Sp
             density=0.55,
         )
 
-    offsets = _spread(int(rng.integers(3, 14)), distribution, rng, easy=False)
+    offsets = spread(int(rng.integers(3, 14)), distribution, rng, easy=False)
     return _placed(offsets, shape, lambda: float(rng.normal() * 0.2))
 
 

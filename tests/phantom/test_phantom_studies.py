@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lab.phantom.commands import write_study
+from lab.phantom.presentation import VENDORS
 from lab.phantom.realism import BETA, FALL, POWER, measure_texture, noise_by_brightness
 from lab.phantom.scene import make_scene
 from lab.phantom.study import make_study
@@ -83,7 +84,15 @@ def contrast(scene, column, row):
 
 def test_texture_and_noise_are_those_of_a_mammogram():
     scenes = [
-        make_scene(200 + number, view=L_CC, rows=2304, columns=1792, lesions=(), density=number % 3)
+        make_scene(
+            200 + number,
+            view=L_CC,
+            rows=2304,
+            columns=1792,
+            lesions=(),
+            density=number % 3,
+            vendor=VENDORS[number % len(VENDORS)],
+        )
         for number in range(5)
     ]
     textures = [measure_texture(scene.pixels, scene.breast, scene.spacing_mm) for scene in scenes]
