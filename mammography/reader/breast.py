@@ -18,10 +18,10 @@ MASK_STEP = 8
 SMALLEST_BREAST_MM2 = 400.0
 BRIDGE_MM = 3.0
 """What hangs on the breast by less than this is a label, a cable or a second breast."""
-FOLD_MM, FOLD_DEPTH_MM, FOLD_MARGIN_MM = 2.0, 12.0, 1.5
+FOLD_MM, FOLD_DEPTH_MM, FOLD_MARGIN_MM = 2.0, 15.0, 1.5
 """A bright fold is at least so thick, touches the air within as much, reaches so deep, and spoils so much around."""
-FOLD_QUANTILE = 0.98
-"""A fold is brighter than this share of the breast."""
+FOLD_DEVIATIONS = 4.0
+"""A fold is brighter by as many deviations than what else lies as deep under the skin."""
 SMOOTH_SHARE = 0.1
 """What has less than this share of a breast's structure is air behind a paddle."""
 LARGEST_SHARE = 0.95
@@ -113,10 +113,13 @@ def unreadable_areas(blocks: Blocks, breast: Mask, spacing_mm: float) -> Mask:
     """Return where within a breast nothing can be seen: saturated areas, and bright folds at the outline."""
     size = spacing_mm * MASK_STEP
     hidden = _large(blocks.saturated & breast, SMALLEST_SATURATED_MM2 / size**2)
-    bright = breast & (blocks.mean > np.quantile(blocks.mean[breast], FOLD_QUANTILE))
-    bright = _opened(bright, max(1, round(FOLD_MM / 2 / size)))
     depth = size * ndimage.distance_transform_edt(np.pad(breast, 1, mode="edge"))[1:-1, 1:-1]
-    pieces, _ = ndimage.label(bright & (depth < FOLD_DEPTH_MM))
+    shallow = breast & (depth < FOLD_DEPTH_MM)
+    level = np.median(blocks.mean[shallow])
+    deviation = 1.4826 * np.median(np.abs(blocks.mean[shallow] - level))
+    bright = shallow & (blocks.mean > level + FOLD_DEVIATIONS * deviation)
+    bright = _opened(bright, max(1, round(FOLD_MM / 2 / size)))
+    pieces, _ = ndimage.label(bright)
     near = np.unique(pieces[depth < FOLD_MM])
     fold = (pieces > 0) & np.isin(pieces, near)
     around = max(1, round(FOLD_MARGIN_MM / size))
