@@ -1,5 +1,6 @@
 """From a prepared image to points: the network's maps, and the peaks of the centre map inside the breast."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,17 +12,16 @@ from torch.nn import functional
 from mammography.reader.network import (
     CELL,
     COARSE_CELL,
-    STRIDE,
     UNIT_DIAMETER,
     Maps,
     Network,
 )
 from mammography.reader.preprocessing import Prepared
 
-MOST_PIXELS = 5_000_000
-"""Pixels of a prepared image that go through the network at once on a processor: what bounds the memory."""
-HALO = 192
-"""Rows beside a strip that its answers depend on (half the receptive field), a multiple of STRIDE."""
+ROWS_AT_ONCE = 256
+"""Rows of a prepared image that go through the fine levels at once on a processor: what bounds the memory."""
+HALO = 16
+"""Rows beside those on which the fine features depend: 6 before the context is known, 6 after."""
 _LARGEST_DIAMETER_MM = 3.0
 
 
@@ -57,26 +57,39 @@ class Points:
         )
 
 
-def maps_of(network: Network, image: Tensor, *, most_pixels: int = MOST_PIXELS) -> Maps:
+def maps_of(network: Network, image: Tensor, *, rows_at_once: int = ROWS_AT_ONCE) -> Maps:
     """Return the network's maps of a prepared image [1, 2, height, width], float32, on the network's device.
 
-    On a processor an image of more than `most_pixels` goes through in strips of one height, whose halos hold all
-    that an answer depends on.
+    On a processor the fine levels, whose features take far the most memory, see some rows at a time with all
+    that their answers depend on; the context sees the whole image.
     """
     weight = next(network.parameters())
-    height, width = image.shape[-2:]
-    strips = 1 if weight.is_cuda else -(-height * width // most_pixels)
+    height = image.shape[-2]
     with torch.inference_mode():
-        if strips == 1:
-            return Maps(*(map_.float() for map_ in network(_as_seen(image, weight))))
-        rows = -(-height // strips // STRIDE) * STRIDE
-        parts = []
-        for top in range(0, height, rows):
-            bottom = min(top + rows, height)
-            first, last = max(top - HALO, 0), min(bottom + HALO, height)
-            strip = network(_as_seen(image[..., first:last, :], weight))
-            parts.append(_rows(strip, top - first, bottom - first))
-        return Maps(*(torch.cat(maps, dim=-2).float() for maps in zip(*parts, strict=True)))
+        seen = image.to(weight.device, weight.dtype).contiguous(memory_format=torch.channels_last)
+        if weight.is_cuda:
+            return Maps(*(map_.float() for map_ in network(seen)))
+        half = _by_rows(lambda rows: network.fine(seen[..., rows, :]), height, rows_at_once)
+        quarter = network.context(half)
+        context = network.to_half(quarter)
+
+        def answers(rows: slice) -> Tensor:
+            fine, coarse = (slice(rows.start // cell, rows.stop // cell) for cell in (CELL, COARSE_CELL))
+            return network.fine_answers(half[..., fine, :], context[..., coarse, :])
+
+        maps = network.maps(_by_rows(answers, height, rows_at_once), network.coarse_head(quarter))
+        return Maps(*(map_.float() for map_ in maps))
+
+
+def _by_rows(features: Callable[[slice], Tensor], height: int, rows_at_once: int) -> Tensor:
+    """Return features, one row for CELL rows of the image, from those of some rows of the image at a time."""
+    parts = []
+    for top in range(0, height, rows_at_once):
+        bottom = min(top + rows_at_once, height)
+        first, last = max(top - HALO, 0), min(bottom + HALO, height)
+        part = features(slice(first, last))
+        parts.append(part[..., (top - first) // CELL : (bottom - first) // CELL, :])
+    return torch.cat(parts, dim=-2)
 
 
 def points_of(maps: Maps, prepared: Prepared, *, lowest_score: float) -> Points:
@@ -119,15 +132,3 @@ def _centroid(probability: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tenso
     shift_down = sum(near[i] * step[0] for i, step in enumerate(steps)) / total
     shift_across = sum(near[i] * step[1] for i, step in enumerate(steps)) / total
     return rows + shift_down, columns + shift_across
-
-
-def _as_seen(image: Tensor, weight: Tensor) -> Tensor:
-    """Return the image where the weights are, in their precision, in the layout that convolutions like best."""
-    return image.to(weight.device, weight.dtype).contiguous(memory_format=torch.channels_last)
-
-
-def _rows(maps: Maps, top: int, bottom: int) -> Maps:
-    """Return some rows, given in reader pixels, of every map."""
-    assert top % STRIDE == 0, "strips begin on the coarsest cells"  # noqa: S101
-    cells = Maps(center=CELL, size=CELL, large=COARSE_CELL, morphology=COARSE_CELL)  # type: ignore[arg-type]
-    return Maps(*(map_[..., top // cell : bottom // cell, :] for map_, cell in zip(maps, cells, strict=True)))

@@ -97,14 +97,31 @@ class Network(nn.Module):
     @override
     def forward(self, image: Tensor) -> Maps:
         """Return the maps of a prepared image, [batch, 2, rows, columns]; sides are multiples of 16."""
-        half = self.level_half(self.stem(image))
+        half = self.fine(image)
+        quarter = self.context(half)
+        return self.maps(self.fine_answers(half, self.to_half(quarter)), self.coarse_head(quarter))
+
+    def fine(self, image: Tensor) -> Tensor:
+        """Return the features at half resolution, which know six pixels around them."""
+        features: Tensor = self.level_half(self.stem(image))
+        return features
+
+    def context(self, half: Tensor) -> Tensor:
+        """Return the features at a quarter of the resolution, with what all coarser levels know."""
         quarter = self.level_quarter(half)
         eighth = self.level_eighth(quarter)
         sixteenth = self.level_sixteenth(eighth)
         eighth = self.merged_eighth(eighth + _doubled(self.to_eighth(sixteenth)))
-        quarter = self.merged_quarter(quarter + _doubled(self.to_quarter(eighth)))
-        half = self.merged_half(half + _doubled(self.to_half(quarter)))
-        fine, coarse = self.fine_head(half), self.coarse_head(quarter)
+        merged: Tensor = self.merged_quarter(quarter + _doubled(self.to_quarter(eighth)))
+        return merged
+
+    def fine_answers(self, half: Tensor, context: Tensor) -> Tensor:
+        """Return the centre and size channels, from fine features and the context at half as many rows."""
+        answers: Tensor = self.fine_head(self.merged_half(half + _doubled(context)))
+        return answers
+
+    def maps(self, fine: Tensor, coarse: Tensor) -> Maps:
+        """Return the channels of the two heads by their names."""
         return Maps(
             center=fine[:, :1],
             size=fine[:, 1:],

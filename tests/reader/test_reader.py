@@ -12,10 +12,7 @@ from pydicom.dataset import Dataset
 from mammography.coordinates import inside
 from mammography.finding import ReadStatus
 from mammography.mammogram import FOR_PRESENTATION, FOR_PROCESSING, Mammogram
-from mammography.reader.detection import HALO, maps_of
-from mammography.reader.network import STRIDE
 from mammography.reader.reader import Reader
-from mammography.reader.weights_folder import SHIPPED_WEIGHTS, open_weights
 from tests.reader.conftest import mammogram_file
 
 READ_AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -84,16 +81,6 @@ def test_an_image_full_of_noise_is_withheld_with_the_number_of_points(reader, ea
     assert re.fullmatch(
         r"noise or artefact suspected: \d{3,} candidate points; result withheld", str(reading.reason)
     )
-
-
-def test_strips_give_the_maps_of_the_whole_image():
-    weights = open_weights(SHIPPED_WEIGHTS)
-    image = torch.randn(1, 2, 4 * HALO + STRIDE, 128, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        whole = weights.network(image)
-    strips = maps_of(weights.network, image, most_pixels=300 * 128)
-    for parts, at_once in zip(strips, whole, strict=True):
-        torch.testing.assert_close(parts, at_once, atol=1e-3, rtol=1e-3)
 
 
 def test_an_assessment_has_an_entry_for_every_mammogram_in_the_order_given(reader, tmp_path):
