@@ -183,7 +183,9 @@ def _channels(picture: Tensor, inside: Tensor, plan: ReaderPlan) -> Tensor:
     value = (picture - low) / max(high - low, 1e-6)
     high_pass = (value - _local_mean(value, weight, _LOW_PASS)) * weight
     magnitude = high_pass.abs()
-    deviation = float(magnitude[..., ::4, ::4].sum() / weight[..., ::4, ::4].sum().clamp(min=1.0))
+    # torch's sums depend on how many threads share them
+    total = float(magnitude[..., ::4, ::4].numpy().sum(dtype=np.float64))
+    deviation = total / max(float(inside[..., ::4, ::4].sum()), 1.0)
     around = _local_mean(magnitude.clamp(max=plan.noise_ceiling * deviation), weight, _NOISE)
     floor = max(plan.noise_floor * deviation, 1e-4)
     equalised = (high_pass / (plan.noise_gain * around + floor)).clamp(*plan.high_pass_range)
