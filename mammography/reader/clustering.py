@@ -27,6 +27,8 @@ RATIO_MARGIN, EXTENT_MARGIN_MM, ANGLE_MARGIN_DEGREES, SHARE_MARGIN = 0.03, 1.0, 
 """How far beyond a rule's limit the odds of a distribution are e to 1."""
 CLEAR = 0.5
 """A distribution is stated from this probability on."""
+FEWEST_IN_A_LINE = 5
+"""Fewer points lie in a line by chance too often."""
 GAP_RATIO = 2.0
 """A chain longer than a group is cut where its gap is more than this many times its median gap."""
 OUTLINE_MARGIN_MM = 1.5
@@ -124,7 +126,7 @@ def distributions_of(
 ) -> dict[Distribution | None, float]:
     """Return the probability of each BI-RADS distribution from how points lie (row, column in mm); they sum to 1.
 
-    Linear: a thin long band. Grouped: within 20 mm. Wider ones are diffuse over two thirds of the breast,
+    Linear: a thin long band of at least five. Grouped: within 20 mm. Wider ones are diffuse over two thirds of the breast,
     segmental where they are long and point to the nipple, regional where they are round, and none of these
     (None) where they are long and point elsewhere. Every limit is soft: on it, both sides are as likely.
     """
@@ -133,21 +135,22 @@ def distributions_of(
     cosine = abs(float(toward @ np.array(spread.direction))) / max(float(np.linalg.norm(toward)), 1e-6)
     angle = math.degrees(math.acos(min(cosine, 1.0)))
     area = ConvexHull(places).volume if len(places) > 3 and spread.across_mm > 1e-3 else 0.0
-    linear = _below(spread.ratio, LINEAR_RATIO, RATIO_MARGIN) * (
-        1.0 - _below(spread.extent_mm, LINEAR_LENGTH_MM, EXTENT_MARGIN_MM)
-    )
+    linear = 0.0
+    if len(places) >= FEWEST_IN_A_LINE:
+        long = 1.0 - _below(spread.extent_mm, LINEAR_LENGTH_MM, EXTENT_MARGIN_MM)
+        linear = long * _below(spread.ratio, LINEAR_RATIO, RATIO_MARGIN)
     grouped = (1.0 - linear) * _below(spread.extent_mm, GROUPED_EXTENT_MM, EXTENT_MARGIN_MM)
     wide = 1.0 - linear - grouped
     diffuse = wide * (1.0 - _below(area / breast_area_mm2, DIFFUSE_SHARE, SHARE_MARGIN))
-    long = (wide - diffuse) * _below(spread.ratio, SEGMENTAL_RATIO, RATIO_MARGIN)
+    stretched = (wide - diffuse) * _below(spread.ratio, SEGMENTAL_RATIO, RATIO_MARGIN)
     pointing = _below(angle, SEGMENTAL_ANGLE_DEGREES, ANGLE_MARGIN_DEGREES)
     return {
         Distribution.LINEAR: linear,
         Distribution.GROUPED: grouped,
         Distribution.DIFFUSE: diffuse,
-        Distribution.SEGMENTAL: long * pointing,
-        Distribution.REGIONAL: wide - diffuse - long,
-        None: long * (1.0 - pointing),
+        Distribution.SEGMENTAL: stretched * pointing,
+        Distribution.REGIONAL: wide - diffuse - stretched,
+        None: stretched * (1.0 - pointing),
     }
 
 

@@ -9,6 +9,7 @@ from mammography.finding import LARGE_KINDS, Morphology, ReaderIdentity
 PLAN_FILE = "plan.json"
 NETWORK_FILE = "network.safetensors"
 CLASSIFICATION_FILE = "classification.json"
+SECOND_STAGE_FILE = "second_stage.safetensors"
 CARD_FILE = "card.md"
 
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from mammography.finding import LARGE_MORPHOLOGIES, Distribution, Morphology
 
-MIDDLE = 0.10
-"""The share of malignancy that becomes a suspicion of 0.5: where BI-RADS divides 4A from 4B."""
+MIDDLE = 0.05
+"""The share of malignancy that becomes a suspicion of 0.5: in odds, halfway from the most malignant of the probably
+benign (0.02) to the least malignant of the suspicious (0.13)."""
 
 _BI_RADS = "ACR BI-RADS Atlas, 5th edition (2013), mammography, calcifications"
 _EUR_RADIOL = "Eur Radiol 2020, s00330-020-07215-8, 1,076 women in two cohorts"
@@ -115,9 +116,15 @@ def expected_share(
 def suspicion_of(
     morphologies: Mapping[Morphology, float], distributions: Mapping[Distribution | None, float]
 ) -> float:
-    """Return the suspicion, 0 to 1: the expected share of malignancy, its odds beside those of MIDDLE."""
-    odds = _odds(expected_share(morphologies, distributions)) / _odds(MIDDLE)
-    return _share(odds)
+    """Return the suspicion to expect, 0 to 1; both mappings hold probabilities that add up to 1.
+
+    A pair's suspicion is its share of malignancy, the odds beside those of MIDDLE: 0.5 at MIDDLE.
+    """
+    return sum(
+        likely * lying * _share(_odds(share_of(morphology, distribution).share) / _odds(MIDDLE))
+        for morphology, likely in morphologies.items()
+        for distribution, lying in distributions.items()
+    )
 
 
 def _odds(share: float) -> float:

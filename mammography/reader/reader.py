@@ -50,6 +50,7 @@ from mammography.reader.plan import ReaderPlan
 from mammography.reader.preprocessing import Prepared, density_values, prepare
 from mammography.reader.prior import suspicion_of
 from mammography.reader.quality import fault_of, flood_of, measure_quality, remarks_of
+from mammography.reader.second_stage import cluster_view, second_measures
 from mammography.reader.weights_folder import SHIPPED_WEIGHTS, OpenedWeights, open_weights
 from mammography.view import View, view_of
 
@@ -93,6 +94,7 @@ class Reader:
         self.identity = weights.plan.identity()
         self._network = placed(weights.network, self.hardware)
         self._classification = weights.classification
+        self._second_stage = weights.second_stage
 
     @classmethod
     def load(cls, folder: Path | None = None) -> "Reader":
@@ -250,9 +252,11 @@ class Reader:
         places = np.stack([points.rows, points.columns], axis=1) * prepared.spacing_mm
         nipple = nipple_of(prepared.breast, prepared.spacing_mm)
         area_mm2 = float(prepared.breast.sum()) * prepared.spacing_mm**2
+        clusters = clusters_of(places, self.plan)
+        members = [points.chosen(indices) for indices in clusters]
         candidates = []
-        for indices in clusters_of(places, self.plan):
-            measures = measures_of(points.chosen(indices), prepared, self.plan.morphologies)
+        for indices, second in zip(clusters, self._second_look(members, prepared), strict=True):
+            measures = measures_of(points.chosen(indices), prepared, self.plan.morphologies) | second
             morphologies = self._classification.morphologies(measures)
             distributions = distributions_of(places[indices], nipple=nipple, breast_area_mm2=area_mm2)
             candidates.append(
@@ -266,6 +270,13 @@ class Reader:
                 )
             )
         return candidates
+
+    def _second_look(self, members: Sequence[Points], prepared: Prepared) -> list[dict[str, float]]:
+        """Return what the second stage measures on each cluster; nothing where there is no second stage."""
+        if self._second_stage is None or not members:
+            return [{} for _ in members]
+        views = [cluster_view(cluster, prepared) for cluster in members]
+        return second_measures(self._second_stage, views, self.plan.morphologies)
 
     def _read_file(self, path: Path, header: Dataset, presented: set[View]) -> Answer:
         """Return the answer to one mammographic file of a study, whose presented views are known."""

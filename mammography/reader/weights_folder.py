@@ -17,10 +17,12 @@ from mammography.reader.plan import (
     CLASSIFICATION_FILE,
     NETWORK_FILE,
     PLAN_FILE,
+    SECOND_STAGE_FILE,
     ReaderPlan,
     UnusableWeights,
     read_plan,
 )
+from mammography.reader.second_stage import SecondStage
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 """The weights that come with the package."""
@@ -34,6 +36,8 @@ class OpenedWeights(NamedTuple):
     plan: ReaderPlan
     network: Network
     classification: Classification
+    second_stage: SecondStage | None = None
+    """Only where it made the models better on validation scenes."""
 
 
 def open_weights(folder: Path) -> OpenedWeights:
@@ -48,9 +52,14 @@ def open_weights(folder: Path) -> OpenedWeights:
     try:
         network = network_of(network_bytes, plan)
         classification = Classification.model_validate_json(classification_bytes)
+        second_stage = (
+            second_stage_of(_checked(folder, SECOND_STAGE_FILE, plan), plan)
+            if SECOND_STAGE_FILE in plan.files
+            else None
+        )
     except (SafetensorError, RuntimeError, ValidationError) as cause:
         raise UnusableWeights(f"The weights in {folder} do not fit their {PLAN_FILE}: {cause}.") from cause
-    return OpenedWeights(plan, folded(network), classification)
+    return OpenedWeights(plan, folded(network), classification, second_stage)
 
 
 def network_for(plan: ReaderPlan) -> Network:
@@ -69,6 +78,19 @@ def network_of(content: bytes, plan: ReaderPlan) -> Network:
     counters = {name: value for name, value in network.state_dict().items() if name.endswith(UNUSED_WEIGHT)}
     network.load_state_dict(counters | state)
     return network
+
+
+def second_stage_of(content: bytes, plan: ReaderPlan) -> SecondStage:
+    """Return the second stage with the weights of a safetensors file, for looking.
+
+    Raises:
+        RuntimeError, SafetensorError: if the file is none, or holds other weights.
+    """
+    second_stage = SecondStage(len(plan.morphologies))
+    second_stage.load_state_dict(
+        {name: value.float() for name, value in safetensors.torch.load(content).items()}
+    )
+    return second_stage.eval().requires_grad_(requires_grad=False)
 
 
 def folded(network: Network) -> Network:

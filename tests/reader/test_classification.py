@@ -54,14 +54,16 @@ def test_a_typically_benign_shape_is_benign_however_it_lies(morphology, distribu
     assert share_of(morphology, distribution) == MORPHOLOGY_SHARES[morphology]
 
 
-def test_suspicion_is_one_half_at_the_stated_share_and_never_the_share_itself():
+def test_suspicion_is_above_one_half_for_suspicious_morphologies_and_below_for_others():
     sure = {Distribution.GROUPED: 1.0}
     assert suspicion_of({Morphology.VASCULAR: 1.0}, sure) < 0.1
     assert suspicion_of({Morphology.FINE_LINEAR: 1.0}, sure) > 0.9
-    some = (MIDDLE - 0.02) / (0.29 - 0.02)
-    half = {Morphology.FINE_PLEOMORPHIC: some, Morphology.PUNCTATE: 1.0 - some}
-    assert expected_share(half, sure) == pytest.approx(MIDDLE)
-    assert suspicion_of(half, sure) == pytest.approx(0.5)
+    assert (
+        suspicion_of({Morphology.PUNCTATE: 1.0}, sure) < 0.5 < suspicion_of({Morphology.AMORPHOUS: 1.0}, sure)
+    )
+    half = {Morphology.FINE_PLEOMORPHIC: 0.5, Morphology.PUNCTATE: 0.5}
+    assert expected_share(half, sure) == pytest.approx((0.29 + 0.02) / 2)
+    assert suspicion_of(half, sure) > expected_share(half, sure) > MIDDLE
 
 
 @given(
