@@ -15,6 +15,7 @@ from lab.phantom.folds import (
     Place,
     draw_creases,
     draw_crossing,
+    draw_hair,
     draw_lymph_node,
     draw_mole,
     draw_paddle,
@@ -67,6 +68,8 @@ def _overlap(traps: Traps, anatomy: Anatomy, gland: Field, rng: Generator) -> No
         _note(traps, anatomy, "creases", draw_creases(line, anatomy, rng))
     if rng.random() < 0.10:
         _note(traps, anatomy, "paddle", draw_paddle(line, anatomy, rng))
+    if rng.random() < 0.04:
+        _note(traps, anatomy, "hair", draw_hair(line, anatomy, rng))
     if rng.random() < 0.12:
         _note(traps, anatomy, "mole", draw_mole(line, anatomy, gland, rng))
     for _ in range(int(rng.poisson(CROSSINGS))):

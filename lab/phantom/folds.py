@@ -178,3 +178,28 @@ def draw_lymph_node(line: Field, anatomy: Anatomy, rng: Generator) -> Place:
     bean = smooth_step((1 - radius) * 3) - 0.7 * smooth_step((0.45 - hilum) * 3)
     line += (np.clip(bean, 0, 1) * rng.uniform(0.05, 0.14)).astype(np.float32)
     return row, column
+
+
+def draw_hair(line: Field, anatomy: Anatomy, rng: Generator) -> Place | None:
+    """Draw strands of hair that hang over the breast from above: fine lines that run along and across each other."""
+    window = anatomy.window
+    down, across = window.centers(2)
+    row, column = rng.uniform(0, 0.3) * window.detector_height_mm, rng.uniform(2, 50)
+    angle, bow, length = np.pi / 2 + rng.normal() * 0.5, rng.normal() * 0.01, rng.uniform(15, 60)
+    pitch = window.spacing_mm * 2
+    first, last = (max(int((row - window.top_mm + end) / pitch), 0) for end in (-length, length))
+    near = slice(first, last)
+    first, last = (max(int((column - window.left_mm + end) / pitch), 0) for end in (-40, 40))
+    beside = slice(first, last)
+    patch = line[near, beside]
+    if patch.size == 0:
+        return None
+    for _ in range(int(rng.integers(4, 22))):
+        turn = angle + rng.normal() * 0.12
+        along = (across[:, beside] - column) * np.cos(turn) + (down[near] - row) * np.sin(turn)
+        aside = (down[near] - row) * np.cos(turn) - (across[:, beside] - column) * np.sin(turn)
+        aside = aside + rng.normal() * 4 + (bow + rng.normal() * 0.003) * along**2
+        fade = smooth_step((length * 0.8 - np.abs(along)) / 8)
+        strand = np.exp(-((aside / rng.uniform(0.09, 0.14)) ** 2)) * fade
+        patch += (strand * rng.uniform(0.008, 0.04)).astype(np.float32)
+    return row, column
