@@ -23,6 +23,8 @@ ROWS_AT_ONCE = 256
 HALO = 16
 """Rows beside those on which the fine features depend: 6 before the context is known, 6 after."""
 _LARGEST_DIAMETER_MM = 3.0
+_STEPS = [(down, across) for down in range(3) for across in range(3)]
+"""The 3 by 3 cells around one, from the one above to its left; number 4 is itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -94,14 +96,17 @@ def _by_rows(features: Callable[[slice], Tensor], height: int, rows_at_once: int
 
 def points_of(maps: Maps, prepared: Prepared, *, lowest_score: float) -> Points:
     """Return the peaks inside the breast whose score is at least `lowest_score`, best first."""
-    probability = torch.sigmoid(maps.center.float())
-    peak = (probability == functional.max_pool2d(probability, 3, 1, 1)) & (probability >= lowest_score)
+    probability = torch.sigmoid(maps.center[0, 0].float())
     inside = torch.from_numpy(prepared.breast[CELL // 2 :: CELL, CELL // 2 :: CELL])
-    rows, columns = torch.nonzero(peak[0, 0] & inside.to(peak.device), as_tuple=True)
-    scores = probability[0, 0, rows, columns].double()
-    order = torch.argsort(scores, descending=True, stable=True)
-    rows, columns, scores = rows[order], columns[order], scores[order]
-    down, across = _centroid(probability[0, 0], rows, columns)
+    rows, columns = torch.nonzero(
+        (probability >= lowest_score) & inside.to(probability.device), as_tuple=True
+    )
+    near = _near(probability, rows, columns)
+    peak = near[4] == near.amax(0)
+    rows, columns, near = rows[peak], columns[peak], near[:, peak]
+    scores, order = torch.sort(near[4], descending=True, stable=True)
+    rows, columns = rows[order], columns[order]
+    down, across = _centroid(near[:, order], rows, columns)
     coarse = (rows * CELL // COARSE_CELL, columns * CELL // COARSE_CELL)
     size = maps.size[0, 0, rows, columns].double()
     large = torch.softmax(maps.large[0, :, coarse[0], coarse[1]].double(), dim=0)
@@ -123,12 +128,15 @@ def _array(values: Tensor) -> NDArray[np.float64]:
     return np.asarray(values.cpu().numpy(), dtype=np.float64)
 
 
-def _centroid(probability: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+def _near(probability: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return the 3 by 3 cells around some cells, [9, cells], float64, in rows; 0 beyond the border."""
+    padded = functional.pad(probability[None, None], (1, 1, 1, 1))[0, 0]
+    return torch.stack([padded[rows + down, columns + across] for down, across in _STEPS]).double()
+
+
+def _centroid(near: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     """Return the peaks' places to a fraction of a cell: the mean of the 3 by 3 cells, by probability."""
-    padded = functional.pad(probability[None, None], (1, 1, 1, 1))[0, 0].double()
-    steps = [(down, across) for down in (-1, 0, 1) for across in (-1, 0, 1)]
-    near = torch.stack([padded[rows + 1 + down, columns + 1 + across] for down, across in steps])
     total = near.sum(0)
-    shift_down = sum(near[i] * step[0] for i, step in enumerate(steps)) / total
-    shift_across = sum(near[i] * step[1] for i, step in enumerate(steps)) / total
+    shift_down = sum(near[i] * (step[0] - 1) for i, step in enumerate(_STEPS)) / total
+    shift_across = sum(near[i] * (step[1] - 1) for i, step in enumerate(_STEPS)) / total
     return rows + shift_down, columns + shift_across
