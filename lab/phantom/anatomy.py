@@ -186,5 +186,5 @@ def _pectoral(window: Window, plan: BreastPlan, rng: Generator) -> Field:
     end = rng.uniform(0.45, 0.8) * height
     along = down / end
     edge = top * (1 - along + rng.uniform(-0.1, 0.35) * along * (1 - along))
-    rough = blur(power_law((window.rows // 4, window.columns // 4), 3.2, rng, window.spacing_mm * 4, 0.02), 2)
-    return smooth_step((edge - across + rough * 1.2) / rng.uniform(1.5, 4) + 0.5)
+    rough = power_law((window.rows // 4, window.columns // 4), 4.5, rng, window.spacing_mm * 4, 0.02)
+    return smooth_step((edge - across + rough * 1.5) / rng.uniform(2.5, 7) + 0.5)

@@ -43,7 +43,7 @@ class Exposure:
 def plan_detector(rng: Generator) -> DetectorPlan:
     """Return an exposure drawn at random: about 100 uGy on 0.07 mm pixels."""
     return DetectorPlan(
-        quanta=float(np.exp(rng.normal(np.log(3800), 0.35))),
+        quanta=float(np.exp(rng.normal(np.log(5000), 0.3))),
         scatter=float(rng.uniform(0.15, 0.45)),
         blur=float(rng.uniform(0.45, 0.85)),
         grain=float(rng.uniform(0.25, 0.55)),

@@ -112,6 +112,7 @@ def present(exposure: Exposure, anatomy: Anatomy, vendor: Vendor, rng: Generator
         part = np.where(inside, low - level, 0).astype(np.float32) * np.float32(share)
         coarse = coarse - part
         removed = removed + part
+    removed = removed + muscle * np.float32(rng.uniform(0.3, 1.2))
     tone -= enlarge(removed, 4)
     tone += np.float32(rng.uniform(*vendor.sharpen)) * (tone - blur(tone, 1.2, truncate=2.5))
     for sigma, gain in ((1.0, rng.uniform(0, 0.5)), (4.0, rng.uniform(0, 0.6))):

@@ -46,11 +46,11 @@ def draw_tissue(anatomy: Anatomy, rng: Generator) -> Tissue:
     depth = enlarge(anatomy.depth, 2)
     pectoral = enlarge(anatomy.pectoral, 2)
     fraction = 0.04 + 0.64 * layers * (1 + np.float32(0.15 * rng.uniform(0.7, 1.5)) * texture)
-    strength = np.float32(rng.uniform(0.45, 1.1))
-    fraction += ligaments * (0.06 + 0.20 * layers) * smooth_step(depth / 6) * strength
+    strength = np.float32(rng.uniform(0.5, 1.0))
+    fraction += ligaments * (0.09 + 0.15 * layers) * smooth_step(depth / 6) * strength
     fraction += np.float32(0.02) * texture
     muscle = (
-        np.float32(rng.uniform(0.6, 0.74)) + np.float32(0.03) * texture + _striations(anatomy, shape, rng)
+        np.float32(rng.uniform(0.34, 0.62)) + np.float32(0.03) * texture + _striations(anatomy, shape, rng)
     )
     fraction = fraction * (1 - pectoral) + muscle * pectoral
     fraction = np.where(fraction > 0.75, 0.75 + 0.25 * np.tanh((fraction - 0.75) / 0.4), fraction)
