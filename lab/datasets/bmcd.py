@@ -22,7 +22,7 @@ from lab.datasets.case import (
     patient_hash,
     split_by_patient,
 )
-from lab.datasets.pictures import UnusableImage, open_dataset
+from lab.datasets.pictures import UnusableImage, dicom_files, open_dataset
 from lab.datasets.tables import Row, read_table
 from mammography.view import Laterality, View, ViewPosition
 
@@ -48,7 +48,7 @@ def catalogue(folder: Path) -> Catalogue:
     for group in GROUPS:
         rows = _described(roots[0], group)
         for place in sorted((roots[0] / group).glob("*"), key=lambda path: (len(path.name), path.name)):
-            for image in sorted(path for path in place.glob("*") if path.suffix.lower() == ".dcm"):
+            for image in dicom_files(place):
                 try:
                     cases.append(_case(group, place.name, image, rows.get(place.name)))
                 except UnusableImage as broken:

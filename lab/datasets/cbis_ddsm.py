@@ -27,7 +27,7 @@ from lab.datasets.case import (
     patient_hash,
     split_of_official,
 )
-from lab.datasets.pictures import UnusableImage, open_dataset, same_film
+from lab.datasets.pictures import UnusableImage, dicom_files, open_dataset, same_film
 from lab.datasets.tables import Row, find_table, read_table
 from mammography.finding import Distribution, Morphology
 from mammography.view import Laterality, View, ViewPosition
@@ -166,7 +166,7 @@ def _case(name: str, rows: list[Row], folders: dict[str, Path], skipped: list[st
 
 def _film(folder: Path) -> tuple[Path, tuple[int, int]]:
     """Return the film's file and its (rows, columns)."""
-    files = sorted(folder.rglob("*.dcm"))
+    files = dicom_files(folder, below=True)
     if not files:
         raise UnusableImage(f"The folder {folder} holds no DICOM file.")
     return files[0], _size(files[0])
@@ -174,7 +174,7 @@ def _film(folder: Path) -> tuple[Path, tuple[int, int]]:
 
 def _mask(folder: Path, film: tuple[int, int]) -> Path | None:
     """Return the largest file that can be the film's mask; a crop is neither as large nor of its proportions."""
-    sizes = {path: _size(path) for path in sorted(folder.rglob("*.dcm"))}
+    sizes = {path: _size(path) for path in dicom_files(folder, below=True)}
     fitting = [path for path, size in sizes.items() if 2 * size[0] > film[0] and same_film(size, film)]
     return max(fitting, key=lambda path: (sizes[path] == film, sizes[path]), default=None)
 

@@ -20,7 +20,7 @@ from lab.datasets.case import (
     patient_hash,
     split_by_patient,
 )
-from lab.datasets.pictures import UnusableImage, open_dataset
+from lab.datasets.pictures import UnusableImage, dicom_files, open_dataset
 from lab.datasets.tables import Row, find_table, read_table
 from mammography.view import view_of
 
@@ -48,7 +48,7 @@ def catalogue(folder: Path) -> Catalogue:
         if patient not in folders:
             skipped.append(f"The patient {patient} of {TABLE}.csv has no folder.")
             continue
-        for image in sorted(folders[patient].rglob("*.dcm")):
+        for image in dicom_files(folders[patient], below=True):
             try:
                 case = _case(patient, image, rows)
             except UnusableImage as broken:

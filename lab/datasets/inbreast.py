@@ -31,6 +31,7 @@ from lab.datasets.case import (
     patient_hash,
     split_by_patient,
 )
+from lab.datasets.pictures import dicom_files
 from lab.datasets.tables import Row, find_table, read_table
 from mammography.coordinates import ImagePoint
 from mammography.view import Laterality, View, ViewPosition
@@ -50,7 +51,7 @@ def catalogue(folder: Path) -> Catalogue:
         UnusableDataset: if the folder holds no AllDICOMs, AllXML or INbreast.csv.
     """
     root = _root(folder)
-    images = {path.name.partition("_")[0]: path for path in sorted((root / "AllDICOMs").glob("*.dcm"))}
+    images = {path.name.partition("_")[0]: path for path in dicom_files(root / "AllDICOMs")}
     cases, skipped = [], []
     for row in read_table(find_table(root, "INbreast"), COLUMNS):
         number = row["File Name"].partition(".")[0]

@@ -42,6 +42,15 @@ class UnusableImage(Exception):
     """A file of a data set cannot be used; str() is the sentence why."""
 
 
+def dicom_files(folder: Path, *, below: bool = False) -> list[Path]:
+    """Return the files of a folder, or also those of the folders below, that end in .dcm or .DCM, by name.
+
+    The ._ files that archives from a Mac bring along are none.
+    """
+    found = folder.rglob("*") if below else folder.glob("*")
+    return sorted(path for path in found if path.suffix.lower() == ".dcm" and not path.name.startswith("."))
+
+
 def open_case(case: Case) -> tuple[Mammogram, SpacingSource]:
     """Return a case's image as the reader takes it, and where its pitch is known from.
 

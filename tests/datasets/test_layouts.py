@@ -306,6 +306,7 @@ def bmcd(tmp_path):
             dicom_file(place / f"{name}.{ending}", ImageLaterality="L", ImagerPixelSpacing=[0.07, 0.07])
         red_marks(place / "CC_recent_GT.jpg", TINY.shape, (20.0, 30.5, 2.0), (40.0, 60.0, 1.6))
         red_marks(place / "CC_prior_GT.jpg", TINY.shape)
+        (place / f"._CC_recent.{ending}").write_bytes(b"left by a Mac")
     table(
         tmp_path / "Dataset" / "Suspicious_cases.csv",
         ["Suspicious cases"],
