@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator
 from scipy import ndimage
 
-from lab.phantom.fields import Field, Mask, blur, power_law, smooth_step
+from lab.phantom.fields import Field, Mask, power_law, smooth_step
 from mammography.view import ViewPosition
 
 COARSE_MM = 0.56
