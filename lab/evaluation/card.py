@@ -37,7 +37,8 @@ def _head(figures: Figures, command: str) -> list[str]:
         f"`{command}`: {figures.images} synthetic images of {figures.studies} studies from seeds that were",
         f"never learned from, {lesions} lesions with at least three visible specks in 1 cm2, {specks} visible",
         "specks (d' of 5 or more). Intervals are 95 %: bootstrap over studies at given rates of false marks and",
-        "for areas, Wilson for operating points. A withheld image finds nothing and marks nothing.",
+        "for areas, Wilson for operating points. An image that the operating point in use withholds",
+        "finds nothing and marks nothing.",
     ]
     if figures.not_drawn:
         lines.append(f"{figures.not_drawn} studies could not be drawn.")
@@ -60,16 +61,15 @@ def _reached(name: str, reached: Reached, figures: Figures) -> tuple[str, str]:
 
 
 def _asked(asked: Asked) -> list[tuple[str, str]]:
-    """Return the rows of a visibility."""
+    """Return the rows of a visibility; none where nothing so visible was drawn."""
     lesions = ", ".join(f"{said(share)} at {rate}" for rate, share in asked.lesions_at.items())
     specks = ", ".join(f"{said(share)} at {rate}" for rate, share in asked.specks_at.items())
-    return [
-        (
-            f"lesions of d' {asked.d_prime:g} and more (n = {asked.lesions}), by false marks per image",
-            lesions,
-        ),
-        (f"specks of d' {asked.d_prime:g} and more (n = {asked.specks}), by false points per image", specks),
+    kind = f"of d' {asked.d_prime:g} and more"
+    rows = [
+        (asked.lesions, f"lesions {kind} (n = {asked.lesions}), by false marks per image", lesions),
+        (asked.specks, f"specks {kind} (n = {asked.specks}), by false points per image", specks),
     ]
+    return [(name, value) for count, name, value in rows if count]
 
 
 def _graded(figures: Figures) -> list[tuple[str, str]]:

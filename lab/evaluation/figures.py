@@ -353,4 +353,4 @@ def _large(images: Iterable[ImageRecord]) -> dict[str, tuple[int, int, int]]:
 
 def _without_numbers(reason: str) -> str:
     """Return a reason without its numbers, so that equal reasons can be counted."""
-    return re.sub(r"\d[\d.,]*", "n", reason)
+    return re.sub(r"\d[\d.,]*(e[-+]\d+)?", "n", reason)

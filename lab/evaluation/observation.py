@@ -41,6 +41,7 @@ from mammography.finding import (
 from mammography.mammogram import Mammogram
 from mammography.reader.detection import Points
 from mammography.reader.hardware import Hardware, hardware_here
+from mammography.reader.plan import ReaderPlan
 from mammography.reader.preprocessing import Prepared
 from mammography.reader.reader import Answer, Look, Reader
 from mammography.reader.weights_folder import OpenedWeights
@@ -64,6 +65,19 @@ def one_lane() -> Hardware:
     return replace(hardware_here(), lanes=1, threads=1)
 
 
+def unsure(plan: ReaderPlan) -> ReaderPlan:
+    """Return a plan by which every cluster is reported, however many they are."""
+    return plan.model_copy(
+        update={
+            "operating_point": EVERYTHING,
+            "operating_points": {EVERYTHING: 0.0},
+            "quality": plan.quality.model_copy(
+                update={"most_marks": plan.most_points, "most_marks_at_all": plan.most_points}
+            ),
+        }
+    )
+
+
 class Seen(NamedTuple):
     """What a reader saw on one image: its points, faint ones too, and its reading if nothing were too unsure."""
 
@@ -79,9 +93,7 @@ class WatchedReader(Reader):
         hardware = one_lane()
         network = deepcopy(weights.network)
         super().__init__(weights, hardware)
-        plan = weights.plan.model_copy(
-            update={"operating_point": EVERYTHING, "operating_points": {EVERYTHING: 0.0}}
-        )
+        plan = unsure(weights.plan)
         self._unsure = Reader(weights._replace(plan=plan, network=network), hardware)
         self._faint: dict[int, Points] = {}
         self.seen: dict[str, Seen] = {}
@@ -141,6 +153,7 @@ class Observer:
         findings: tuple[Finding, ...] = ()
         scores, places = np.zeros(0), np.zeros((0, 2))
         if seen is not None and said.status is ReadStatus.READ:
+            assert seen.reading.status is ReadStatus.READ, "without thresholds, more is read"  # noqa: S101
             scores, places = seen.points.scores, stored_places(seen.points, seen.grid)
             findings = seen.reading.findings
         single = match_marks(scene, scores, places)
