@@ -44,9 +44,10 @@ from lab.phantom.truth import (
     TruthGroup,
     TruthSpeck,
 )
+from lab.phantom.views import PART_OF_BREAST, draw_implant, drawn_as, magnification_of, spot_distance
 from mammography.coordinates import ImagePoint
 from mammography.finding import Morphology
-from mammography.view import Laterality, View
+from mammography.view import Laterality, View, ViewModifier
 
 MULTIPLE = 32
 """Fields are computed on sides that are multiples of this; the rest is cut off."""
@@ -66,6 +67,7 @@ class _Drawn:
     presentation: Presentation
     vendor: str
     film: FilmPlan | None
+    implant: bool
     metal: Field
     found: list[tuple[str, float, float]]
 
@@ -85,6 +87,7 @@ def make_scene(
     window: bool = False,
     condition: Condition = Condition.USUAL,
     acquisition: Acquisition | None = None,
+    implant: bool = False,
 ) -> Scene:
     """Return a synthetic mammogram and its truth; the same arguments always give the same scene.
 
@@ -93,7 +96,9 @@ def make_scene(
     `lesions`: None draws a mix of all morphologies, an empty sequence none. `singles`: calcifications of
     their own, on average. `acquisition`: how the image is acquired, else drawn from `condition`, and `vendor`
     goes before both; the pitch is always `spacing_mm`. A normal scene holds no calcification, whatever is
-    asked. About half a second of processor time per million pixels.
+    asked. Magnified and spot views (`view.modifiers`) are windows; of a magnified one `spacing_mm` is the
+    detector's pitch, and the scene's is that in the breast. `implant`: the breast holds one, drawn back where
+    the view displaces it. About half a second of processor time per million pixels.
     """
     rng = generator(seed, "scene", str(view))
     plan = breast if breast is not None else plan_breast(rng, density=density)
@@ -103,8 +108,10 @@ def make_scene(
     if condition is Condition.NORMAL:
         planned, singles = (), 0.0
     sides = (-(-rows // MULTIPLE) * MULTIPLE, -(-columns // MULTIPLE) * MULTIPLE)
-    shown = _window(sides, spacing_mm, plan, rng) if window else _whole(sides, spacing_mm)
-    drawn = _draw(shown, view, plan, planned, taken, singles, whole=not window, rng=rng)
+    window = window or bool(view.modifiers & PART_OF_BREAST)
+    pitch = spacing_mm / magnification_of(view)
+    shown = _window(sides, pitch, plan, rng) if window else _whole(sides, pitch)
+    drawn = _draw(shown, view, plan, planned, taken, singles, whole=not window, implant=implant, rng=rng)
     return _finished(drawn, seed=seed, view=view, rows=rows, columns=columns)
 
 
@@ -149,18 +156,26 @@ def _draw(
     singles: float,
     *,
     whole: bool,
+    implant: bool,
     rng: Generator,
 ) -> _Drawn:
     """Return a view of a breast with its chest wall on the left."""
-    anatomy = draw_anatomy(plan, view.position, shown, rng)
+    anatomy = draw_anatomy(plan, drawn_as(view), shown, rng)
     tissue = draw_tissue(anatomy, rng)
+    behind = np.zeros((shown.rows // 2, shown.columns // 2), np.float32)
+    if implant:
+        displaced = ViewModifier.IMPLANT_DISPLACED in view.modifiers
+        where = draw_implant(behind, anatomy, rng, displaced=displaced)
+        anatomy = replace(anatomy, pectoral=np.maximum(anatomy.pectoral, where))
+    if ViewModifier.SPOT_COMPRESSION in view.modifiers:
+        anatomy = replace(anatomy, depth=np.minimum(anatomy.depth, spot_distance(shown, rng)))
     specks = _place_all(anatomy, tissue, lesions, view, singles, whole=whole, rng=rng)
     calcium = np.zeros((shown.rows, shown.columns), np.float32)
     for speck in specks:
         add_to(calcium, speck.thickness, speck.top, speck.left)
     traps = draw_traps(anatomy, tissue.gland, rng)
     exposure = expose(
-        attenuation(anatomy, tissue, traps.line),
+        attenuation(anatomy, tissue, traps.line + behind),
         anatomy.inside.astype(np.float32),
         calcium,
         traps.metal,
@@ -183,6 +198,7 @@ def _draw(
         presentation=presentation,
         vendor=taken.name,
         film=taken.film,
+        implant=implant,
         metal=traps.metal,
         found=found,
     )
@@ -229,8 +245,8 @@ def _place_all(
         )
         sites += (site,)
         if lesion.vessel_mm:
-            draw_tube(tissue.tubes, vessel_of(lesion, site, view.position, rng), anatomy, 0.9)
-        specks += place_lesion(anatomy, lesion, site, number, view.position, whole=whole)
+            draw_tube(tissue.tubes, vessel_of(lesion, site, drawn_as(view), rng), anatomy, 0.9)
+        specks += place_lesion(anatomy, lesion, site, number, drawn_as(view), whole=whole)
     for _ in range(int(rng.poisson(singles))):
         shape = Shape(diameter_mm=rng.uniform(0.2, 0.6), elongation=rng.uniform(1, 1.2), roughness=0.05)
         single = LesionPlan(
@@ -241,7 +257,7 @@ def _place_all(
             seed=int(rng.integers(2**31)),
         )
         site = choose_site(anatomy, tissue.gland, rng, margin_mm=5, taken=sites)
-        specks += place_lesion(anatomy, single, site, -1, view.position, whole=whole)
+        specks += place_lesion(anatomy, single, site, -1, drawn_as(view), whole=whole)
     return specks
 
 
@@ -303,6 +319,7 @@ def _finished(drawn: _Drawn, *, seed: int, view: View, rows: int, columns: int) 
         thickness_mm=float(anatomy.thickness.max()),
         window_center=drawn.presentation.window_center,
         window_width=drawn.presentation.window_width,
+        implant=drawn.implant,
     )
 
 

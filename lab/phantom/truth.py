@@ -76,6 +76,7 @@ class Scene:
     the left edge of a left breast and the right edge of a right one. `raw`: the detector's linear signal
     (For Processing), same shape, 14 bit. `large`, `breast`: [rows / 4, columns / 4], rounded up; `large` is the
     index in `mammography.finding.LARGE_KINDS` of the large thing that lies there, NOTHING_LARGE elsewhere.
+    `spacing_mm`: in the breast, where that is less than the detector's pitch because the view is magnified.
     `nipple` may lie outside the matrix where the scene is a window of a larger breast.
     """
 
@@ -95,6 +96,7 @@ class Scene:
     thickness_mm: float
     window_center: float
     window_width: float
+    implant: bool = False
 
     @property
     def macro(self) -> NDArray[np.bool_]:
