@@ -16,9 +16,10 @@ import pydicom.encaps
 import pydicom.pixels
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, JPEGExtended12Bit
 
+from mammography.header import DAMAGE, number_of, stated
 from mammography.view import View, ViewModifier, ViewPosition, view_of
 
 FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.2"
@@ -28,27 +29,16 @@ MAMMOGRAPHY_CLASSES = frozenset({FOR_PRESENTATION, FOR_PROCESSING})
 
 SMALLEST_SIDE, LARGEST_SIDE, MOST_PIXELS = 64, 16_384, 80_000_000
 FINEST_SPACING_MM, COARSEST_SPACING_MM = 0.02, 0.2
+SMALLEST_FIELD_MM, LARGEST_FIELD_MM = 30.0, 500.0
+"""The shorter side of what a whole view shows is longer than the first, its longer side shorter than the second."""
 LARGEST_MAGNIFICATION = 1.3
 """Estimated Radiographic Magnification Factor of a contact view lies near 1.1, of a magnification view from 1.5."""
 MOST_INFLATED_BYTES = 1 << 29
+SIGNED_LIMIT = 1 << 15
 
 _PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"
+_CALIBRATIONS = frozenset({"GEOMETRY", "FIDUCIAL"})
 _SPECIMEN_CODES = frozenset({"127457009", "G-8310"})
-_BROKEN = (
-    AttributeError,
-    BytesLengthException,
-    EOFError,
-    IndexError,
-    KeyError,
-    NotImplementedError,
-    OverflowError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
-"""What pydicom and its decoders raise over damaged bytes; RecursionError is a RuntimeError."""
 
 
 class UnreadableMammogram(Exception):
@@ -88,7 +78,7 @@ def open_header(path: Path) -> Dataset:
         view_of(header)
         for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"):
             header.get(keyword)
-    except _BROKEN as damage:
+    except DAMAGE as damage:
         raise UnreadableMammogram(_damaged(damage)) from damage
     return header
 
@@ -104,7 +94,7 @@ def open_mammogram(path: Path) -> Mammogram:
         _refuse_other_objects(header)
         _refuse_other_mammograms(header)
         spacing_mm = spacing_of(header)
-        _refuse_sizes(header)
+        _refuse_sizes(header, spacing_mm)
         pixels = _pixels(path)
         return Mammogram(
             path=path,
@@ -119,26 +109,28 @@ def open_mammogram(path: Path) -> Mammogram:
             pixels=pixels,
             header=header,
         )
-    except _BROKEN as damage:
+    except DAMAGE as damage:
         raise UnreadableMammogram(_damaged(damage)) from damage
 
 
 def spacing_of(header: Dataset) -> float:
     """Return the pitch in mm at the detector plane (PS3.3 10.7.1.3, C.8.11.4).
 
-    Imager Pixel Spacing is that pitch. Where it is missing, Pixel Spacing, which is in the plane of the
-    breast, is magnified back to the detector.
+    Imager Pixel Spacing is that pitch. Where it is missing, Pixel Spacing counts: calibrated (by geometry or a
+    fiducial) it lies in the plane of the breast, and is magnified back to the detector; uncalibrated it is the
+    detector's own. Of a digitised film, Nominal Scanned Pixel Spacing is the pitch of the film, which lay there.
 
     Raises:
         UnreadableMammogram: if there is none, or one that no mammography detector has.
     """
-    imager = header.get("ImagerPixelSpacing")
-    values = imager or header.get("PixelSpacing")
-    if not values:
+    keywords = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing")
+    keyword = next((keyword for keyword in keywords if header.get(keyword)), None)
+    if keyword is None:
         raise UnreadableMammogram("The image states no pixel spacing, so nothing in it can be measured.")
-    enlarged = 1.0 if imager else float(header.get("EstimatedRadiographicMagnificationFactor") or 1.0)
-    down, across = (float(value) * enlarged for value in values)
-    if not (FINEST_SPACING_MM <= down <= COARSEST_SPACING_MM) or abs(down - across) > 0.02 * down:
+    calibrated = keyword == "PixelSpacing" and header.get("PixelSpacingCalibrationType") in _CALIBRATIONS
+    enlarged = number_of(header, "EstimatedRadiographicMagnificationFactor") if calibrated else None
+    down, across = (float(value) * (enlarged or 1.0) for value in header[keyword].value)
+    if not (FINEST_SPACING_MM <= down <= COARSEST_SPACING_MM and abs(down - across) <= 0.02 * down):
         raise UnreadableMammogram(
             f"The pixel spacing of {down:g} by {across:g} mm is none of a mammography detector."
         )
@@ -161,31 +153,58 @@ def padding_of(mammogram: Mammogram) -> NDArray[np.bool_] | None:
 def display_values(mammogram: Mammogram) -> NDArray[np.uint8]:
     """Return the image as a viewer shows it first: [rows, columns], 0 black to 255 white; for pictures only.
 
-    The first VOI LUT or window of the header is applied (PS3.3 C.11.2), and MONOCHROME1 is turned.
+    The first VOI LUT or window of the header is applied (PS3.3 C.11.2), MONOCHROME1 is turned, and
+    padding is black.
     """
-    pixels, header = mammogram.pixels, mammogram.header
+    pixels, padding = mammogram.pixels, padding_of(mammogram)
+    image = pixels if padding is None or padding.all() else pixels[~padding]
     lowest, highest = int(pixels.min()), int(pixels.max())
     levels = np.arange(lowest, highest + 1)
-    shown = _voi(levels, pixels, header)
+    shown = _voi(levels, image, mammogram.header)
     if mammogram.inverted:
         shown = 1.0 - shown
     table = np.clip(np.rint(shown * 255.0), 0, 255).astype(np.uint8)
-    return np.asarray(table[pixels.astype(np.int64) - lowest], dtype=np.uint8)
+    picture = np.asarray(table[pixels.astype(np.int64) - lowest], dtype=np.uint8)
+    if padding is not None:
+        picture[padding] = 0
+    return picture
 
 
-def _voi(levels: NDArray[np.int64], pixels: NDArray[np.integer[Any]], header: Dataset) -> NDArray[np.float64]:
-    """Return what each stored level is shown as, 0 to 1, before the sense of MONOCHROME1 (PS3.3 C.11.2.1)."""
-    slope, intercept = float(header.get("RescaleSlope") or 1.0), float(header.get("RescaleIntercept") or 0.0)
-    values = np.asarray(levels * slope + intercept, dtype=np.float64)
-    if header.get("VOILUTSequence"):
-        bits = int(header.VOILUTSequence[0].LUTDescriptor[2])
-        shown = pydicom.pixels.apply_voi(np.rint(values).astype(np.int32), header, index=0)
-        return np.asarray(shown / (2**bits - 1), dtype=np.float64)
-    if header.get("WindowCenter") is None or header.get("WindowWidth") is None:
-        low, high = sorted(np.quantile(pixels[::4, ::4], (0.005, 0.999)) * slope + intercept)
+def _voi(levels: NDArray[np.int64], image: NDArray[np.integer[Any]], header: Dataset) -> NDArray[np.float64]:
+    """Return what each stored level is shown as, 0 to 1, before the sense of MONOCHROME1 (PS3.3 C.11.2.1).
+
+    A header whose table or window cannot be used is shown between two quantiles of its `image` pixels.
+    """
+    slope, intercept = (number_of(header, keyword) for keyword in ("RescaleSlope", "RescaleIntercept"))
+    values = np.asarray(levels * (slope or 1.0) + (intercept or 0.0), dtype=np.float64)
+    table = _table_of(header)
+    if table is not None:
+        first, entries = table
+        places = np.clip(np.rint(values) - first, 0, len(entries) - 1).astype(np.int64)
+        return np.asarray(entries[places], dtype=np.float64)
+    center, width = (number_of(header, keyword) for keyword in ("WindowCenter", "WindowWidth"))
+    if center is None or width is None or width <= 0:
+        low, high = sorted(
+            np.quantile(image.ravel()[::13], (0.005, 0.999)) * (slope or 1.0) + (intercept or 0.0)
+        )
         return np.asarray(np.clip((values - low) / max(high - low, 1.0), 0.0, 1.0), dtype=np.float64)
-    center, width = (_first(header[name].value) for name in ("WindowCenter", "WindowWidth"))
-    return _windowed(values, center, width, str(header.get("VOILUTFunction") or "LINEAR"))
+    return _windowed(values, center, width, str(stated(header, "VOILUTFunction") or "LINEAR"))
+
+
+def _table_of(header: Dataset) -> tuple[int, NDArray[np.float64]] | None:
+    """Return the first input value and the entries, 0 to 1, of the first VOI LUT (PS3.3 C.11.2.1.1), or None."""
+    try:
+        item = header.VOILUTSequence[0]
+        count, first, bits = (int(value) for value in item.LUTDescriptor)
+        data = item.LUTData
+        entries = np.frombuffer(data, "<u2") if isinstance(data, bytes) else np.array(data)
+    except DAMAGE:
+        return None
+    signed = header.get("PixelRepresentation") == 1 and first > SIGNED_LIMIT
+    if len(entries) < (count or SIGNED_LIMIT * 2) or not 8 <= bits <= 16:
+        return None
+    entries = entries[: count or SIGNED_LIMIT * 2].astype(np.float64)
+    return first - (SIGNED_LIMIT * 2 if signed else 0), entries / (2**bits - 1)
 
 
 def _windowed(values: NDArray[np.float64], center: float, width: float, function: str) -> NDArray[np.float64]:
@@ -201,18 +220,13 @@ def _windowed(values: NDArray[np.float64], center: float, width: float, function
 
 def _stored(mammogram: Mammogram, keyword: str) -> int | None:
     """Return a stored value that the header states, whichever of US and SS it was written as."""
-    stated = mammogram.header.get(keyword)
-    if not isinstance(stated, int):
+    value = stated(mammogram.header, keyword)
+    if not isinstance(value, int):
         return None
+    bits = mammogram.pixels.dtype.itemsize * 8
+    value &= (1 << bits) - 1
     signed = np.issubdtype(mammogram.pixels.dtype, np.signedinteger)
-    bits = int(mammogram.header.BitsAllocated)
-    value = stated & ((1 << bits) - 1)
     return value - (1 << bits) if signed and value >> (bits - 1) else value
-
-
-def _first(value: Any) -> float:
-    """Return the first of one or several decimal values."""
-    return float(value[0] if isinstance(value, pydicom.multival.MultiValue) else value)
 
 
 def _dataset(path: Path, *, stop_before_pixels: bool) -> FileDataset:
@@ -227,7 +241,7 @@ def _dataset(path: Path, *, stop_before_pixels: bool) -> FileDataset:
         raise UnreadableMammogram(f"The file cannot be read: {reason}.") from cause
     except RecursionError as cause:
         raise UnreadableMammogram("The object is damaged: its sequences are nested too deeply.") from cause
-    except _BROKEN as cause:
+    except DAMAGE as cause:
         raise UnreadableMammogram(_damaged(cause)) from cause
 
 
@@ -260,6 +274,9 @@ def _refuse_other_objects(header: Dataset) -> None:
         kind = "image" if "Image" in name else "object"
         modality = str(header.get("Modality") or "DICOM")
         raise UnreadableMammogram(f"The object is a {modality} {kind}, not a mammogram ({name}).")
+    modality = str(header.get("Modality") or "MG")
+    if modality != "MG":
+        raise UnreadableMammogram(f"The object calls itself {modality}, not mammography (MG).")
     for keyword in ("SOPInstanceUID", "StudyInstanceUID", "Rows", "Columns", "BitsAllocated"):
         if not header.get(keyword):
             raise UnreadableMammogram(f"The image has no {keyword}.")
@@ -274,7 +291,7 @@ def _refuse_other_objects(header: Dataset) -> None:
 
 def _refuse_other_mammograms(header: Dataset) -> None:
     """Refuse magnified views and specimens: what we read are contact views of a breast."""
-    magnification = float(header.get("EstimatedRadiographicMagnificationFactor") or 1.0)
+    magnification = number_of(header, "EstimatedRadiographicMagnificationFactor") or 1.0
     if magnification > LARGEST_MAGNIFICATION:
         raise UnreadableMammogram(
             f"The image is magnified {magnification:g} times; magnification views are not read."
@@ -289,8 +306,8 @@ def _refuse_other_mammograms(header: Dataset) -> None:
         raise UnreadableMammogram("The image shows a specimen, not a breast.")
 
 
-def _refuse_sizes(header: Dataset) -> None:
-    """Refuse matrices that no mammography detector has, before a byte of them is decoded."""
+def _refuse_sizes(header: Dataset, spacing_mm: float) -> None:
+    """Refuse matrices and fields that no mammography detector has, before a byte of them is decoded."""
     rows, columns = int(header.Rows), int(header.Columns)
     if min(rows, columns) < SMALLEST_SIDE:
         raise UnreadableMammogram(f"The image of {columns} by {rows} pixels is too small for a mammogram.")
@@ -298,8 +315,17 @@ def _refuse_sizes(header: Dataset) -> None:
         raise UnreadableMammogram(
             f"The image declares {columns} by {rows} pixels, more than a mammogram has."
         )
+    down, across = rows * spacing_mm, columns * spacing_mm
+    if min(down, across) < SMALLEST_FIELD_MM or max(down, across) > LARGEST_FIELD_MM:
+        raise UnreadableMammogram(
+            f"The image shows {across:.0f} by {down:.0f} mm, which is no whole view of a breast."
+        )
     if int(header.BitsAllocated) not in (8, 16):
         raise UnreadableMammogram(f"The image declares {header.BitsAllocated} bits per pixel, not 8 or 16.")
+    if int(header.get("BitsStored") or 16) <= 8 and header.get("LossyImageCompression") == "01":
+        raise UnreadableMammogram(
+            "The image has 8 bits after lossy compression, which hides faint calcifications; send the original."
+        )
 
 
 def _pixels(path: Path) -> NDArray[np.integer[Any]]:
@@ -326,7 +352,7 @@ def _pixels(path: Path) -> NDArray[np.integer[Any]]:
             )
     try:
         pixels = np.asarray(pydicom.pixels.pixel_array(dataset, raw=True))
-    except _BROKEN as damage:
+    except DAMAGE as damage:
         raise UnreadableMammogram(f"The {syntax.name} pixel data cannot be decoded.") from damage
     if int(dataset.get("PixelRepresentation") or 0) == 0:
         # overlays in unused high bits (retired, PS3.5 8.1.2) are not grey values

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mammography.coordinates import Grid
+from mammography.header import number_of, stated
 from mammography.mammogram import FOR_PROCESSING, Mammogram, UnreadableMammogram, padding_of
 from mammography.reader.breast import MASK_STEP as MASK_STEP  # noqa: PLC0414 - lessons take it from here
 from mammography.reader.breast import Blocks, breast_of, implant_area, unreadable_areas
@@ -61,11 +62,10 @@ def density_values(mammogram: Mammogram) -> NDArray[np.float32]:
     if mammogram.sop_class_uid != FOR_PROCESSING:
         turned = mammogram.inverted
     else:
-        if str(mammogram.header.get("PixelIntensityRelationship") or "LIN") == "LIN":
+        if (stated(mammogram.header, "PixelIntensityRelationship") or "LIN") == "LIN":
             values = np.log(np.maximum(values, 1.0))
-        sign = int(
-            mammogram.header.get("PixelIntensityRelationshipSign") or (-1 if mammogram.inverted else 1)
-        )
+        sign = number_of(mammogram.header, "PixelIntensityRelationshipSign")
+        sign = sign or (-1 if mammogram.inverted else 1)
         turned = sign > 0
     if turned:
         np.negative(values, out=values)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mammography.header import number_of, stated
 from mammography.mammogram import FOR_PROCESSING, Mammogram
 from mammography.reader.plan import QualityBounds
 from mammography.reader.preprocessing import Prepared
@@ -149,9 +150,9 @@ def remarks_of(mammogram: Mammogram, prepared: Prepared) -> tuple[str, ...]:
     if mammogram.sop_class_uid == FOR_PROCESSING:
         remarks.append("The image For Processing was read; none For Presentation came with it.")
     displaced = view is not None and ViewModifier.IMPLANT_DISPLACED in view.modifiers
-    if header.get("BreastImplantPresent") == "YES" and not displaced:
+    if stated(header, "BreastImplantPresent") == "YES" and not displaced:
         remarks.append("The breast has an implant that is not displaced: what it covers was not read.")
-    if int(header.get("BitsStored") or 16) <= 8:
+    if (number_of(header, "BitsStored") or 16) <= 8:
         remarks.append("The pixels have no more than 8 bits, so that faint calcifications may be lost.")
     remarks += [sentence for sentence in (_side_remark(mammogram, prepared),) if sentence]
     return tuple(remarks)

@@ -60,13 +60,33 @@ def test_a_mammogram_carries_its_view_and_the_pitch_of_its_detector(mammogram):
     assert "PixelData" not in opened.header
 
 
-def test_pixel_spacing_in_the_breast_is_magnified_back_to_the_detector(mammogram):
+@pytest.mark.parametrize(
+    ("calibration", "spacing_mm"), [("GEOMETRY", 0.066), ("FIDUCIAL", 0.066), (None, 0.06), ("", 0.06)]
+)
+def test_pixel_spacing_is_magnified_back_to_the_detector_where_it_is_calibrated(
+    mammogram, calibration, spacing_mm
+):
     path = mammogram(
         ImagerPixelSpacing=None,
         PixelSpacing=[0.06, 0.06],
         EstimatedRadiographicMagnificationFactor="1.1",
+        **({} if calibration is None else {"PixelSpacingCalibrationType": calibration}),
     )
-    assert open_mammogram(path).spacing_mm == pytest.approx(0.066)
+    assert open_mammogram(path).spacing_mm == pytest.approx(spacing_mm)
+
+
+def test_the_detectors_own_pitch_comes_before_every_other(mammogram):
+    path = mammogram(
+        PixelSpacing=[0.06, 0.06],
+        PixelSpacingCalibrationType="GEOMETRY",
+        NominalScannedPixelSpacing=[0.05, 0.05],
+    )
+    assert open_mammogram(path).spacing_mm == 0.07
+
+
+def test_a_digitised_film_has_the_pitch_of_its_scanner(mammogram):
+    path = mammogram(ImagerPixelSpacing=None, NominalScannedPixelSpacing=[0.08, 0.08])
+    assert open_mammogram(path).spacing_mm == 0.08
 
 
 def test_an_image_without_a_view_can_still_be_opened(mammogram):
