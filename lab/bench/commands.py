@@ -1,0 +1,121 @@
+"""mammocalc bench: speed and size as ratios beside peers."""
+
+import json
+import logging
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from lab.bench.reading import ReadingSpeed
+    from mammography.reader.hardware import Hardware
+
+EXTRA, NEEDS = "lab", ("torch",)
+"""What brings these commands, and what they cannot do without."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add mammocalc bench and what it measures."""
+    bench = typer.Typer(help="Measure speed and size, as ratios beside peers.", no_args_is_help=True)
+    bench.callback()(_group)
+    bench.command("read")(read)
+    app.add_typer(bench, name="bench")
+
+
+def _group() -> None:
+    """Keep the group a group while it has one command."""
+
+
+def read(
+    rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured, in turns.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic study.")] = 7,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights folder; the shipped weights without it.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Measure the reading of a four-view study of 3328 by 2560 pixels beside its network alone.
+
+    Everything takes turns in one process, and medians are told: the study from files to findings, the network's
+    forward passes, and our decoding beside pydicom's and dcmtk's. About 30 s, and 20 s of processor time a round.
+
+    Example: mammocalc bench read --rounds 5
+    """
+    from lab.bench.reading import measure_reading, write_study
+    from mammography.progress import tracked
+    from mammography.reader.plan import UnusableWeights
+    from mammography.reader.reader import Reader
+    from mammography.telemetry.logging import configure_logging
+
+    configure_logging("bench", lowest=logging.WARNING)
+    try:
+        reader = Reader.load(weights)
+    except UnusableWeights as refusal:
+        typer.echo(str(refusal), err=True)
+        raise typer.Exit(2) from refusal
+    with TemporaryDirectory() as folder:
+        for _ in tracked(write_study(Path(folder), seed), label="drawing a study", total=4):
+            pass
+        speed = measure_reading(Path(folder), reader, rounds=rounds)
+    command = shlex.join(["mammocalc", *(word for word in sys.argv[1:] if word != "--json")])
+    if as_json:
+        figures = asdict(speed) | {"ratio": speed.ratio, "command": command} | _versions(reader.hardware)
+        typer.echo(json.dumps(figures, indent=2))
+    else:
+        typer.echo(_told(speed, command, _versions(reader.hardware)))
+
+
+def _told(speed: "ReadingSpeed", command: str, versions: dict[str, str]) -> str:
+    """Return the figures for people, as Markdown."""
+    from lab.bench.reading import LARGEST_RATIO, LONGEST_SECONDS, MOST_MEMORY_GB, SYNTAXES
+
+    study, network = speed.study, speed.network
+    ratio, longer = speed.ratio, study.wall_seconds / network.wall_seconds
+    lines = [
+        f"`{command}`: {speed.images} views of 3328 by 2560 pixels, {speed.findings} findings;",
+        f"medians of {speed.rounds} rounds in turns.",
+        ", ".join(f"{name} {version}" for name, version in versions.items()) + ".",
+        "",
+        "| reading a study | here | demand |",
+        "|---|---|---|",
+        f"| files to findings / network alone, processor seconds | {ratio:.2f} | at most {LARGEST_RATIO:g} |",
+        f"| files to findings / network alone, wall seconds | {longer:.2f} | |",
+        f"| wall seconds | {study.wall_seconds:.1f} | at most {LONGEST_SECONDS:g}, two free processors |",
+        f"| processor seconds | {study.cpu_seconds:.1f} | |",
+        f"| most resident memory, GB | {speed.memory_gb:.2f} | at most {MOST_MEMORY_GB:g} |",
+        "",
+        "| processor seconds a study | |",
+        "|---|---|",
+        *(f"| {part} | {seconds:.2f} |" for part, seconds in speed.parts.items()),
+        "",
+        "| decoding four views, processor seconds | ours | beside pydicom's own | beside dcmtk's |",
+        "|---|---|---|---|",
+    ]
+    for syntax, costs in speed.decoding.items():
+        ours = costs["ours"].cpu_seconds
+        beside = (
+            f"{ours / costs[peer].cpu_seconds:.2f}" if peer in costs else "not measured"
+            for peer in ("pydicom", "dcmtk")
+        )
+        lines.append(f"| {SYNTAXES[syntax]} | {ours:.2f} | {' | '.join(beside)} |")
+    return "\n".join(lines)
+
+
+def _versions(hardware: "Hardware") -> dict[str, str]:
+    """Return what was measured on, by name."""
+    import pydicom
+    import torch
+
+    return {
+        "processor": str(torch.cpu.get_capabilities().get("cpu_name", "unknown")),
+        "device": str(hardware.device),
+        "precision": str(hardware.precision).removeprefix("torch."),
+        "lanes": f"{hardware.lanes} of {hardware.threads} threads",
+        "torch": torch.__version__,
+        "pydicom": pydicom.__version__,
+    }
