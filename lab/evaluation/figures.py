@@ -11,7 +11,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from lab.evaluation.calibration import Calibration, calibration_of
-from lab.evaluation.froc import FreeResponse, alternative_area, sensitivity_at, thresholds_at
+from lab.evaluation.froc import FreeResponse, alternative_area, free_response, sensitivity_at, thresholds_at
 from lab.evaluation.matching import Verdict
 from lab.evaluation.records import ImageRecord, LesionRecord, MarkRecord, StudyRecord
 from lab.evaluation.roc import bootstrapped_area
@@ -149,7 +149,7 @@ def clusters(records: Sequence[StudyRecord], *, d_prime: float = VISIBILITIES[0]
         for mark in image.marks
         if mark.verdict is Verdict.FALSE
     ]
-    return _free_response([(each.detection, each.unit) for each in seen], false, records)
+    return free_response([(each.detection, each.unit) for each in seen], false, _images(records))
 
 
 def specks(records: Sequence[StudyRecord], *, d_prime: float = VISIBILITIES[0]) -> FreeResponse:
@@ -161,7 +161,12 @@ def specks(records: Sequence[StudyRecord], *, d_prime: float = VISIBILITIES[0]) 
         if visibility >= d_prime
     ]
     false = [(score, unit) for unit, image in images_of(records) for score in image.false_specks]
-    return _free_response(asked, false, records)
+    return free_response(asked, false, _images(records))
+
+
+def _images(records: Sequence[StudyRecord]) -> list[int]:
+    """Return how many images each study has."""
+    return [len(record.images) for record in records]
 
 
 def figures_of(studies: Sequence[StudyRecord], plan: ReaderPlan) -> Figures:
@@ -237,19 +242,6 @@ def normal_breasts(records: Sequence[StudyRecord]) -> list[list[ImageRecord]]:
         for breast in record.breasts
     ]
     return [breast for breast in breasts if not any(image.lesions or image.large for image in breast)]
-
-
-def _free_response(
-    lesions: Sequence[tuple[float, int]], false: Sequence[tuple[float, int]], records: Sequence[StudyRecord]
-) -> FreeResponse:
-    """Return scores with their units as arrays."""
-    return FreeResponse(
-        lesion_scores=np.array([score for score, _ in lesions], dtype=np.float64),
-        lesion_units=np.array([unit for _, unit in lesions], dtype=np.int64),
-        false_scores=np.array([score for score, _ in false], dtype=np.float64),
-        false_units=np.array([unit for _, unit in false], dtype=np.int64),
-        images=np.array([len(record.images) for record in records], dtype=np.int64),
-    )
 
 
 def _reached(records: Sequence[StudyRecord], threshold: float) -> Reached:

@@ -21,7 +21,8 @@ from lab.evaluation.statistics import Interval
 class FreeResponse:
     """Marks beside the truth. `units`: to which unit, counted from 0, a lesion or a false mark belongs.
 
-    `images`: [units], how many images each unit has.
+    `images`: [units], how many images each unit has. Lesions come in the order of rising scores, false marks in
+    that of falling ones: `free_response` makes it so.
     """
 
     lesion_scores: NDArray[np.float64]
@@ -29,6 +30,20 @@ class FreeResponse:
     false_scores: NDArray[np.float64]
     false_units: NDArray[np.int64]
     images: NDArray[np.int64]
+
+
+def free_response(
+    lesions: Sequence[tuple[float, int]], false: Sequence[tuple[float, int]], images: Sequence[int]
+) -> FreeResponse:
+    """Return an experiment from (score, unit) of lesions and of false marks, and the images of each unit."""
+    rising, falling = sorted(lesions), sorted(false, reverse=True)
+    return FreeResponse(
+        lesion_scores=np.array([score for score, _ in rising], dtype=np.float64),
+        lesion_units=np.array([unit for _, unit in rising], dtype=np.int64),
+        false_scores=np.array([score for score, _ in falling], dtype=np.float64),
+        false_units=np.array([unit for _, unit in falling], dtype=np.int64),
+        images=np.array(images, dtype=np.int64),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -48,24 +63,24 @@ def thresholds_at(
 
     `draws`: [units], how often each unit counts.
     """
-    order = np.argsort(-data.false_scores, kind="stable")
-    counted = np.cumsum(draws[data.false_units[order]])
     allowed = np.asarray(rates) * float(data.images @ draws)
-    first_over = np.searchsorted(counted, allowed + 1e-9, side="right")
-    padded = np.append(data.false_scores[order], -np.inf)
-    return np.asarray(padded[first_over], dtype=np.float64)
+    first_over = np.searchsorted(np.cumsum(draws[data.false_units]), allowed + 1e-9, side="right")
+    thresholds = np.full(len(rates), -np.inf)
+    reached = first_over < len(data.false_scores)
+    thresholds[reached] = data.false_scores[first_over[reached]]
+    return thresholds
 
 
 def sensitivities(
     data: FreeResponse, rates: Sequence[float], draws: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return the share of lesions marked at each rate of false marks per image; NaN without a lesion."""
-    weights = draws[data.lesion_units]
-    order = np.argsort(data.lesion_scores, kind="stable")
-    above = np.append(np.cumsum(weights[order][::-1])[::-1], 0)
-    place = np.searchsorted(data.lesion_scores[order], thresholds_at(data, rates, draws), side="right")
-    total = float(weights.sum())
-    return above[place] / total if total else np.full(len(rates), np.nan)
+    counted = np.cumsum(draws[data.lesion_units])
+    if not len(counted) or not counted[-1]:
+        return np.full(len(rates), np.nan)
+    below = np.searchsorted(data.lesion_scores, thresholds_at(data, rates, draws), side="right")
+    missed = np.where(below > 0, counted[below - 1], 0)
+    return np.asarray((counted[-1] - missed) / counted[-1], dtype=np.float64)
 
 
 def sensitivity_at(data: FreeResponse, rates: Sequence[float], rng: Generator) -> list[Interval]:

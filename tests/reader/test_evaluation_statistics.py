@@ -7,7 +7,7 @@ import pytest
 
 from lab.evaluation.bootstrap import intervals
 from lab.evaluation.calibration import brier_score, calibration_of, expected_error
-from lab.evaluation.froc import FreeResponse, alternative_area, curve, sensitivities, sensitivity_at
+from lab.evaluation.froc import alternative_area, curve, free_response, sensitivities, sensitivity_at
 from lab.evaluation.roc import area_under_curve, bootstrapped_area, roc_curve
 from lab.evaluation.statistics import threshold_at, wilson
 
@@ -126,10 +126,5 @@ def test_what_is_said_and_comes_true_as_often_is_calibrated():
 
 
 def _experiment(lesion_scores, lesion_units, false_scores, false_units, images):
-    return FreeResponse(
-        lesion_scores=np.array(lesion_scores, dtype=np.float64),
-        lesion_units=np.array(lesion_units, dtype=np.int64),
-        false_scores=np.array(false_scores, dtype=np.float64),
-        false_units=np.array(false_units, dtype=np.int64),
-        images=np.array(images, dtype=np.int64),
-    )
+    lesions = zip(lesion_scores, lesion_units, strict=True)
+    return free_response(list(lesions), list(zip(false_scores, false_units, strict=True)), images)
