@@ -79,7 +79,11 @@ def train(
     windows = 4 * validation
     steps = finishing.finish(state.average, plan, out, windows=windows, whole=validation, history=history)
     try:
-        for _ in tracked(steps, label="choosing thresholds", total=windows + validation):
+        for _ in tracked(
+            steps,
+            label="choosing thresholds",
+            total=finishing.scenes_to_look_at(windows=windows, whole=validation),
+        ):
             pass
     except TooLittleLearned as refusal:
         typer.echo(str(refusal), err=True)

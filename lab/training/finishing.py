@@ -11,20 +11,21 @@ from torch import Tensor
 
 from lab.evaluation.matching import Verdict
 from lab.evaluation.statistics import wilson
+from lab.phantom.study import make_study
 from lab.phantom.truth import Scene
-from lab.training.fitting import (
-    HeldOut,
-    SceneCases,
-    collect,
-    fit,
-    held_out_scores,
-    morphology_score,
-    operating_points,
-    suspicious_score,
-    unfitted,
+from lab.training.choice import Chosen, choose
+from lab.training.fitting import HeldOut, SceneCases, collect, unfitted
+from lab.training.scenes import FIRST_SEED, SEEDS_PER_RUN, VALIDATION_SEEDS, validation_scene
+from lab.training.second import examples_of, teach
+from mammography.reader.plan import (
+    CARD_FILE,
+    CLASSIFICATION_FILE,
+    NETWORK_FILE,
+    PLAN_FILE,
+    SECOND_STAGE_FILE,
+    ReaderPlan,
 )
-from lab.training.scenes import validation_scene
-from mammography.reader.plan import CARD_FILE, CLASSIFICATION_FILE, NETWORK_FILE, PLAN_FILE, ReaderPlan
+from mammography.reader.prior import MIDDLE
 from mammography.reader.reader import Reader
 from mammography.reader.weights_folder import UNUSED_WEIGHT, OpenedWeights, folded, network_of
 
@@ -32,6 +33,10 @@ TRAINED_ON = "Synthetic images (phantom) alone; never a real mammogram. Not for 
 MEASURED_HEADING = "## Measured"
 MEASURED_RULE = "\n\n---\n\n"
 NOT_MEASURED = "Not yet"
+SECOND_STAGE_SCENES = 200_000
+"""Among the validation windows, the first that teaches the second stage."""
+VIEWS = 4
+"""Images of a whole validation study."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,42 +50,51 @@ class History:
     command: str
 
 
+def scenes_to_look_at(*, windows: int, whole: int) -> int:
+    """Return how often `finish` yields: windows teach the second stage, and as many more fit the models."""
+    return 2 * windows + whole // VIEWS * VIEWS
+
+
 def finish(
     average: dict[str, Tensor], plan: ReaderPlan, out: Path, *, windows: int, whole: int, history: History
 ) -> Iterator[str]:
     """Write a weights folder; yields what is being done, once for every scene looked at.
 
-    The models are fitted on windows and whole images that the network never saw; thresholds come from the
-    whole images, by models fitted without them.
+    The second stage is taught on windows that the network never saw. The models are fitted on other windows and on
+    whole images (of studies: four make one), and thresholds come from the whole images, by models fitted
+    without them.
     """
     out.mkdir(parents=True, exist_ok=True)
     weights = network_bytes(average)
     reader = Reader(OpenedWeights(plan, folded(network_of(weights, plan)), unfitted()))
+    examples = []
+    for found in examples_of(_windows(SECOND_STAGE_SCENES, windows, history.seed), reader):
+        examples += found
+        yield "windows for the second stage"
+    second_stage = teach(examples, plan.morphologies, seed=history.seed)
+    reader = Reader(OpenedWeights(plan, folded(network_of(weights, plan)), unfitted(), second_stage))
     cases: dict[bool, list[SceneCases]] = {False: [], True: []}
-    for is_whole, count in ((False, windows), (True, whole)):
-        for found in collect(_scenes(count, history.seed, is_whole), reader, whole=is_whole):
-            cases[is_whole].append(found)
+    for is_whole, scenes in (
+        (False, _windows(0, windows, history.seed)),
+        (True, _whole_images(whole, history.seed)),
+    ):
+        for one in collect(scenes, reader, whole=is_whole):
+            cases[is_whole].append(one)
             yield "whole images" if is_whole else "windows"
-    everything = cases[False] + cases[True]
-    scores = held_out_scores(cases[True], also=cases[False])
-    all_scores = held_out_scores(everything)
-    classification = fit(everything).model_dump_json(indent=1).encode()
-    chosen = plan.model_copy(
-        update={
-            "trained_on": TRAINED_ON,
-            "operating_points": operating_points(cases[True], scores),
-            "suspicious_score": suspicious_score(everything, all_scores),
-            "morphology_score": morphology_score(everything, all_scores),
-            "files": {
-                NETWORK_FILE: hashlib.sha256(weights).hexdigest(),
-                CLASSIFICATION_FILE: hashlib.sha256(classification).hexdigest(),
-            },
-        }
-    )
-    (out / NETWORK_FILE).write_bytes(weights)
-    (out / CLASSIFICATION_FILE).write_bytes(classification)
-    (out / PLAN_FILE).write_text(chosen.model_dump_json(indent=1) + "\n")
-    (out / CARD_FILE).write_text(_card(chosen, history, cases[True], scores, windows))
+    chosen, used = choose(plan, cases[False], cases[True], second_stage)
+    contents = {
+        NETWORK_FILE: weights,
+        CLASSIFICATION_FILE: chosen.classification.model_dump_json(indent=1).encode(),
+    }
+    if used is not None:
+        contents[SECOND_STAGE_FILE] = bytes(safetensors.torch.save(_halved(used.state_dict())))
+    (out / SECOND_STAGE_FILE).unlink(missing_ok=True)
+    for name, content in contents.items():
+        (out / name).write_bytes(content)
+    files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    final = chosen.plan.model_copy(update={"trained_on": TRAINED_ON, "files": files})
+    (out / PLAN_FILE).write_text(final.model_dump_json(indent=1) + "\n")
+    (out / CARD_FILE).write_text(_card(final, history, cases[True], chosen, windows))
 
 
 def write_measured(folder: Path, text: str) -> None:
@@ -99,26 +113,30 @@ def write_measured(folder: Path, text: str) -> None:
 
 def network_bytes(average: dict[str, Tensor]) -> bytes:
     """Return the weights as a safetensors file of half precision."""
-    kept = {name: value.half().contiguous() for name, value in average.items() if UNUSED_WEIGHT not in name}
-    return bytes(safetensors.torch.save(kept))
+    kept = {name: value for name, value in average.items() if UNUSED_WEIGHT not in name}
+    return bytes(safetensors.torch.save(_halved(kept)))
 
 
-def _scenes(count: int, seed: int, whole: bool) -> Iterable[Scene]:
-    """Return validation scenes, drawn as they are needed."""
-    first = 100_000 if whole else 0
-    return (validation_scene(first + number, seed=seed, whole=whole) for number in range(count))
+def _halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights in half precision, as they are kept."""
+    return {name: value.half().contiguous() for name, value in state.items()}
 
 
-def _card(
-    plan: ReaderPlan,
-    history: History,
-    scenes: list[SceneCases],
-    scores: list[list[HeldOut]],
-    windows: int,
-) -> str:
+def _windows(first: int, count: int, seed: int) -> Iterable[Scene]:
+    """Return validation windows, drawn as they are needed."""
+    return (validation_scene(first + number, seed=seed, whole=False) for number in range(count))
+
+
+def _whole_images(count: int, seed: int) -> Iterator[Scene]:
+    """Return the images of whole validation studies, drawn as they are needed."""
+    for number in range(count // VIEWS):
+        yield from make_study(FIRST_SEED + seed * SEEDS_PER_RUN + VALIDATION_SEEDS + number)
+
+
+def _card(plan: ReaderPlan, history: History, scenes: list[SceneCases], chosen: Chosen, windows: int) -> str:
     """Return the card: what the weights are, what they were taught and chosen on, what they are not."""
     rows = [
-        f"| {name} | {threshold:.4f} | {_reached(scenes, scores, threshold)} |"
+        f"| {name} | {threshold:.4f} | {_reached(scenes, chosen.scores, threshold)} |"
         for name, threshold in plan.operating_points.items()
     ]
     return f"""# {plan.name} {plan.version}: reader card
@@ -132,7 +150,8 @@ SHA-256 {plan.files[NETWORK_FILE][:16]}... |
 | taught on | {history.scenes:,} synthetic windows of 8 x 6 cm, {history.steps:,} steps in \
 {history.minutes:.0f} minutes of one shared processor core |
 | command | `{history.command}` |
-| chosen on | {windows} windows and {len(scenes)} whole images from other seeds (models, thresholds) |
+| chosen on | {windows} windows and {len(scenes)} whole images from other seeds (models, thresholds); \
+{windows} further windows taught the second stage |
 | pitch | 0.06 to 0.105 mm as it is; other pitches are resampled to {plan.spacing_mm} mm |
 
 Operating points, chosen on the {len(scenes)} whole validation images; their own figures are optimistic:
@@ -141,18 +160,26 @@ Operating points, chosen on the {len(scenes)} whole validation images; their own
 |---|---|---|
 {chr(10).join(rows)}
 
+How it was chosen, on the validation scenes, by models fitted without the scene that they are asked about:
+
+{chr(10).join(f"- {note}" for note in chosen.notes)}
+
 What the numbers mean:
 
 - Everything here was learned from, and measured on, images that our own phantom draws. Nothing is known of
   real mammograms, vendors, or patients.
 - `detection` is how surely a cluster is calcification rather than fibre or noise **of the phantom**.
-- `suspicion` separates the morphologies that we draw as suspicious (amorphous, coarse heterogeneous, fine
-  pleomorphic, fine linear) from those that we draw as benign. It is the separability of our own drawing rules,
-  and never a probability of cancer.
+- `suspicion` is a literature prior, not trained on biopsies: what the published shares of malignancy say of the
+  morphology and distribution that the reader sees, on a scale with 0.5 at {MIDDLE:.0%} (`mammography/reader/prior.py`
+  names every source). It is never a probability of cancer. Its area under the curve measures how well the
+  morphologies that we draw as suspicious (amorphous, coarse heterogeneous, fine pleomorphic, fine linear) are told
+  from those that we draw as benign: the separability of our own drawing rules.
+- Findings of the two views of a breast are matched by depth behind the nipple, number, extent and morphology.
+  A match changes no score: on validation studies it brought no lesion more at any operating point.
 - A morphology is stated only where its probability is at least {plan.morphology_score:.2f} and it agrees with the
   call. A distribution follows from the geometry of the specks by rule.
-- Large benign calcifications (vascular, rim, rod-like, coarse, dystrophic, skin) are recognised only to be left
-  out of clusters; they are not reported.
+- Large benign calcifications (vascular, rim, rod-like, coarse, dystrophic, suture, skin) are left out of clusters
+  and {_large_said(plan)}.
 - Implants, magnification views, specimens and tomosynthesis are not read. For Processing images are read only
   where no For Presentation image of the view exists, and were not taught.
 
@@ -160,6 +187,13 @@ What the numbers mean:
 
 {NOT_MEASURED}: `mammocalc evaluate --card` writes this section.
 """
+
+
+def _large_said(plan: ReaderPlan) -> str:
+    """Return whether large calcifications are reported, in words."""
+    if plan.large_score >= 1.0:
+        return "not reported: too few were told from other bright things"
+    return f"reported from a score of {plan.large_score:.2f} and {plan.large_mm2:g} mm2 on"
 
 
 def _reached(scenes: list[SceneCases], scores: list[list[HeldOut]], threshold: float) -> str:
