@@ -1,6 +1,7 @@
 """The one command, mammocalc, whose groups the doors and the lab register through entry points."""
 
 import logging
+import os
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -57,5 +58,10 @@ def _register(app: typer.Typer, entry: EntryPoint) -> str | None:
 
 
 def main() -> None:
-    """Run the command."""
+    """Run the command.
+
+    Threads of one computation that wait for each other sleep instead of spinning: where processors are shared,
+    spinning doubles the processor time of a network. OpenMP reads the variable once, when torch is imported.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     command_line()()

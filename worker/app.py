@@ -60,12 +60,9 @@ def open_workplace(settings: WorkerSettings) -> Workplace:
 
 
 def load_reader(weights: Path | None) -> ReadsStudies:
-    """Return the reader of these weights (the shipped ones where none are given), on all processors we may use."""
-    import torch
-
+    """Return the reader of these weights; of the shipped ones where none are given."""
     from mammography.reader.reader import Reader
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
     return Reader.load(weights)
 
 
