@@ -1,6 +1,6 @@
 """A whole screening study: both breasts in two views, and the lesions of a breast in both of its views."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from numpy.random import Generator
@@ -43,8 +43,10 @@ def make_study(
     columns: int | None = None,
     spacing_mm: float | None = None,
     condition: Condition = Condition.USUAL,
+    views: Sequence[View] = VIEWS,
+    implant: bool = False,
 ) -> list[Scene]:
-    """Return the four views of a screening study; the same arguments always give the same study.
+    """Return the four views of a screening study, or those asked for; the same arguments always give the same study.
 
     A lesion has the same specks in both views of its breast, at the same depth behind the nipple. In an easy
     study each breast holds one cluster that anyone can see, a suspicious one in the right breast. Without
@@ -55,7 +57,16 @@ def make_study(
         NotEasy: if an easy cluster could not be placed.
     """
     return list(
-        draw_study(seed, easy=easy, rows=rows, columns=columns, spacing_mm=spacing_mm, condition=condition)
+        draw_study(
+            seed,
+            easy=easy,
+            rows=rows,
+            columns=columns,
+            spacing_mm=spacing_mm,
+            condition=condition,
+            views=views,
+            implant=implant,
+        )
     )
 
 
@@ -67,6 +78,8 @@ def draw_study(
     columns: int | None = None,
     spacing_mm: float | None = None,
     condition: Condition = Condition.USUAL,
+    views: Sequence[View] = VIEWS,
+    implant: bool = False,
 ) -> Iterator[Scene]:
     """Yield the views of `make_study` one by one, each as soon as it is drawn."""
     rng = generator(seed, "study")
@@ -81,9 +94,15 @@ def draw_study(
         reach_mm = breast.protrusion * matrix[1] * pitch
         lesions = _easy_lesions(side, reach_mm, rng) if easy else _lesions(reach_mm, rng)
         lesions = () if condition is Condition.NORMAL else lesions
-        for view in (view for view in VIEWS if view.laterality is side):
+        for view in (view for view in views if view.laterality is side):
             shared = _Shared(
-                breast=breast, lesions=lesions, taken=taken, condition=condition, easy=easy, matrix=matrix
+                breast=breast,
+                lesions=lesions,
+                taken=taken,
+                condition=condition,
+                easy=easy,
+                implant=implant,
+                matrix=matrix,
             )
             yield _view(seed, view, shared)
 
@@ -97,6 +116,7 @@ class _Shared:
     taken: Acquisition
     condition: Condition
     easy: bool
+    implant: bool
     matrix: tuple[int, int, float]
 
 
@@ -116,6 +136,7 @@ def _view(seed: int, view: View, shared: _Shared) -> Scene:
             singles=0.0 if easy else 2.0,
             condition=shared.condition,
             acquisition=shared.taken,
+            implant=shared.implant,
         )
         if not easy or (len(scene.groups) == len(lesions) and all(group.easy for group in scene.groups)):
             return scene
