@@ -81,7 +81,13 @@ def breast(view: str) -> Dataset:
     across = columns if view.startswith("L") else SIDE - 1 - columns
     depth = np.hypot(across / (SIDE * 0.8), (rows - SIDE / 2) / (SIDE * 0.45))
     noise = np.random.default_rng(7).normal(0, 12, (SIDE, SIDE))
-    pixels = np.where(depth < 1, 2200 - 600 * depth + noise, 20).astype("<u2")
+    waves = np.hypot(np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)) + 1 / SIDE
+    texture = np.fft.irfft2(
+        np.fft.rfft2(noise) * waves**-1.4
+    )  # a breast's power falls as f to the -2.8 (Burgess 2001)
+    pixels = np.where(depth < 1, 2200 - 600 * depth + texture * (150 / texture.std()) + noise, 20).astype(
+        "<u2"
+    )
     return mammogram(
         "worker",
         view,
