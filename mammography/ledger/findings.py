@@ -11,9 +11,13 @@ from sqlalchemy.orm import Session
 from mammography.coordinates import ImagePoint
 from mammography.finding import (
     Assessment,
+    BreastScore,
+    Correspondence,
     Distribution,
     Finding,
     FindingAssessment,
+    FindingKind,
+    FindingPlace,
     ImageReading,
     Morphology,
     ReaderIdentity,
@@ -68,15 +72,29 @@ def assessment_to_json(assessment: Assessment) -> dict[str, Any]:
         },
         "read_at": assessment.read_at.isoformat(),
         "images": [_image_to_json(image) for image in assessment.images],
+        "correspondences": [[*pair.first, *pair.second, pair.score] for pair in assessment.correspondences],
+        "breasts": [[breast.laterality.value, breast.suspicion] for breast in assessment.breasts],
     }
 
 
 def assessment_from_json(stored: dict[str, Any]) -> Assessment:
-    """Return the assessment that `assessment_to_json` wrote."""
+    """Return the assessment that `assessment_to_json` wrote, today or before it knew all of its fields."""
     return Assessment(
         reader=ReaderIdentity(**stored["reader"]),
         read_at=datetime.fromisoformat(stored["read_at"]),
         images=tuple(_image_from_json(image) for image in stored["images"]),
+        correspondences=tuple(
+            Correspondence(
+                first=FindingPlace(image, finding),
+                second=FindingPlace(other_image, other_finding),
+                score=score,
+            )
+            for image, finding, other_image, other_finding, score in stored.get("correspondences", ())
+        ),
+        breasts=tuple(
+            BreastScore(laterality=Laterality(laterality), suspicion=suspicion)
+            for laterality, suspicion in stored.get("breasts", ())
+        ),
     )
 
 
@@ -98,6 +116,7 @@ def _image_to_json(image: ImageReading) -> dict[str, Any]:
         "status": image.status.value,
         "reason": image.reason,
         "findings": [_finding_to_json(finding) for finding in image.findings],
+        "remarks": list(image.remarks),
     }
 
 
@@ -108,6 +127,7 @@ def _image_from_json(stored: dict[str, Any]) -> ImageReading:
         status=ReadStatus(stored["status"]),
         reason=stored["reason"],
         findings=tuple(_finding_from_json(finding) for finding in stored["findings"]),
+        remarks=tuple(stored.get("remarks", ())),
     )
 
 
@@ -136,6 +156,7 @@ def _finding_to_json(finding: Finding) -> dict[str, Any]:
         "assessment": finding.assessment.value,
         "morphology": None if finding.morphology is None else finding.morphology.value,
         "distribution": None if finding.distribution is None else finding.distribution.value,
+        "kind": finding.kind.value,
     }
 
 
@@ -151,4 +172,5 @@ def _finding_from_json(stored: dict[str, Any]) -> Finding:
         assessment=FindingAssessment(stored["assessment"]),
         morphology=None if stored["morphology"] is None else Morphology(stored["morphology"]),
         distribution=None if stored["distribution"] is None else Distribution(stored["distribution"]),
+        kind=FindingKind(stored.get("kind", FindingKind.CLUSTER)),
     )

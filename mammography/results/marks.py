@@ -10,7 +10,7 @@ from itertools import pairwise
 from pydicom.dataset import Dataset
 
 from mammography.coordinates import ImagePoint, inside
-from mammography.finding import Assessment, Finding, ImageReading, ReadStatus
+from mammography.finding import Assessment, Finding, FindingKind, ImageReading, ReadStatus
 from mammography.results.composed import InvalidResult
 from mammography.uid import UidRole, mint
 
@@ -95,11 +95,19 @@ def _answered(
 
 
 def label_of(number: int, finding: Finding) -> str:
-    """Return the few words beside an outline: number on its image and call.
+    """Return the few words beside an outline: number on its image, and the call or what a large one is.
 
     No percentage: the certainty of detection beside "benign" would be taken for that of the call.
     """
-    return f"{number} {finding.assessment}"
+    return f"{number} {called(finding)}"
+
+
+def called(finding: Finding) -> str:
+    """Return what a finding is called: the call on a cluster, or "large benign calcification (vascular)"."""
+    if finding.kind is FindingKind.CLUSTER:
+        return str(finding.assessment)
+    kind = f" ({finding.morphology})" if finding.morphology else ""
+    return f"large {finding.assessment} calcification{kind}"
 
 
 def closed_outline(outline: Sequence[ImagePoint], *, columns: int, rows: int) -> tuple[ImagePoint, ...]:

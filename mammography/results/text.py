@@ -5,8 +5,15 @@ from collections.abc import Iterator, Sequence
 from pydicom.dataset import Dataset
 
 from mammography import __version__
-from mammography.finding import Assessment, Finding, FindingAssessment, ImageReading, ReaderIdentity
-from mammography.results.marks import AnsweredImage
+from mammography.finding import (
+    Assessment,
+    Finding,
+    FindingAssessment,
+    FindingKind,
+    ImageReading,
+    ReaderIdentity,
+)
+from mammography.results.marks import AnsweredImage, called
 from mammography.results.source import value_of
 
 DISCLAIMER = "Research use only. Not a medical device, not for diagnosis."
@@ -29,13 +36,18 @@ def counted(findings: Sequence[Finding]) -> str:
     """Return how many findings there are, by call."""
     if not findings:
         return "no calcifications"
-    suspicious = sum(finding.assessment is FindingAssessment.SUSPICIOUS for finding in findings)
+    clusters = [finding for finding in findings if finding.kind is FindingKind.CLUSTER]
+    suspicious = sum(finding.assessment is FindingAssessment.SUSPICIOUS for finding in clusters)
     parts = [
         f"{count} {call} {'finding' if count == 1 else 'findings'}"
-        for count, call in ((suspicious, "suspicious"), (len(findings) - suspicious, "benign"))
+        for count, call in ((suspicious, "suspicious"), (len(clusters) - suspicious, "benign"))
         if count
     ]
-    return " and ".join(parts) + " of calcifications"
+    said = [" and ".join(parts) + " of calcifications"] if parts else []
+    large = len(findings) - len(clusters)
+    if large:
+        said.append(f"{large} large benign {'calcification' if large == 1 else 'calcifications'}")
+    return " and ".join(said)
 
 
 def report_text(assessment: Assessment, headers: Sequence[Dataset]) -> str:
@@ -64,6 +76,7 @@ def _image_lines(place: int, image: ImageReading, header: Dataset | None) -> Ite
     if image.reason is not None:
         yield f"  Not read: {_reason(image)}"
         return
+    yield from (f"  Remark: {_sentence(remark)}" for remark in image.remarks)
     yield f"  Marked: {counted(image.findings)}."
     for number, finding in enumerate(image.findings, start=1):
         yield f"  {number}. {_finding_line(finding)}"
@@ -71,6 +84,12 @@ def _image_lines(place: int, image: ImageReading, header: Dataset | None) -> Ite
 
 def _finding_line(finding: Finding) -> str:
     """Return one finding in one line."""
+    if finding.kind is FindingKind.LARGE:
+        return (
+            f"{called(finding)} (detection {100 * finding.detection:.0f} %), as large as a disc of "
+            f"{finding.specks[0].diameter_mm:.1f} mm around column {finding.center.column:.0f}, "
+            f"row {finding.center.row:.0f}"
+        )
     stated = [word.value for word in (finding.morphology, finding.distribution) if word is not None]
     specks = len(finding.specks)
     return (

@@ -10,9 +10,13 @@ from hypothesis import strategies as st
 from mammography.coordinates import ImagePoint
 from mammography.finding import (
     Assessment,
+    BreastScore,
+    Correspondence,
     Distribution,
     Finding,
     FindingAssessment,
+    FindingKind,
+    FindingPlace,
     ImageReading,
     Morphology,
     ReaderIdentity,
@@ -50,6 +54,7 @@ findings = st.builds(
     assessment=st.sampled_from(FindingAssessment),
     morphology=st.none() | st.sampled_from(Morphology),
     distribution=st.none() | st.sampled_from(Distribution),
+    kind=st.sampled_from(FindingKind),
 )
 images = st.builds(
     ImageReading,
@@ -58,7 +63,9 @@ images = st.builds(
     status=st.sampled_from(ReadStatus),
     reason=st.none() | texts,
     findings=st.lists(findings, max_size=3).map(tuple),
+    remarks=st.lists(texts, max_size=2).map(tuple),
 )
+places = st.builds(FindingPlace, st.integers(0, 9), st.integers(0, 9))
 readers = st.builds(
     ReaderIdentity, name=texts, version=texts, weights_sha256=texts, operating_point=texts, trained_on=texts
 )
@@ -67,6 +74,12 @@ assessments = st.builds(
     reader=readers,
     read_at=st.datetimes(timezones=st.just(UTC)),
     images=st.lists(images, max_size=3).map(tuple),
+    correspondences=st.lists(
+        st.builds(Correspondence, first=places, second=places, score=shares), max_size=2
+    ).map(tuple),
+    breasts=st.lists(
+        st.builds(BreastScore, laterality=st.sampled_from(Laterality), suspicion=shares), max_size=2
+    ).map(tuple),
 )
 
 ASSESSMENT = Assessment(
@@ -107,6 +120,16 @@ ASSESSMENT = Assessment(
 def test_every_assessment_survives_json(assessment: Assessment) -> None:
     stored = json.dumps(assessment_to_json(assessment), allow_nan=False)
     assert assessment_from_json(json.loads(stored)) == assessment
+
+
+def test_an_assessment_stored_before_kinds_and_correspondences_were_known_still_reads() -> None:
+    stored = assessment_to_json(ASSESSMENT)
+    del stored["correspondences"], stored["breasts"]
+    for image in stored["images"]:
+        del image["remarks"]
+        for finding in image["findings"]:
+            del finding["kind"]
+    assert assessment_from_json(json.loads(json.dumps(stored))) == ASSESSMENT
 
 
 def test_an_assessment_survives_the_ledger(ledger: Ledger) -> None:
