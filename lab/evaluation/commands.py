@@ -63,8 +63,17 @@ def evaluate(
     card: Annotated[
         bool, typer.Option("--card", help="Add the figures to the card of the weights folder.")
     ] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="KIND=FOLDER: measure on a public data set instead; cbis-ddsm, inbreast, vindr, cmmd or bmcd."
+        ),
+    ] = None,
+    split: Annotated[
+        Literal["training", "validation", "test"], typer.Option(help="Which patients of the data set.")
+    ] = "test",
 ) -> None:
-    """Measure the reader on synthetic studies whose truth is known.
+    """Measure the reader on synthetic studies whose truth is known, or on a public data set.
 
     About 45 s of processor time per study. Seeds below 1,000,000,000 are never learned from. With --out a
     measurement that was stopped goes on, and report.html shows curves, tables, misses and false marks.
@@ -78,6 +87,9 @@ def evaluate(
     from mammography.reader.weights_folder import SHIPPED_WEIGHTS, open_weights
 
     folder = weights or SHIPPED_WEIGHTS
+    if data is not None:
+        _evaluate_dataset(data, split, folder=folder, out=out, as_json=as_json, card=card)
+        return
     try:
         plan = open_weights(folder).plan
         campaign = Campaign(
@@ -148,6 +160,43 @@ def _tell(
         )
     if out:
         typer.echo(f"The report is {out / REPORT_FILE}.", err=True)
+
+
+def _evaluate_dataset(
+    data: str, split: str, *, folder: Path, out: Path | None, as_json: bool, card: bool
+) -> None:
+    """Measure the reader on the split of a data set, and tell the figures."""
+    from lab.datasets import Split, UnusableDataset
+    from lab.datasets.case import DatasetKind
+    from lab.evaluation.dataset import cases_of, observe
+    from lab.evaluation.dataset_figures import dataset_figures, told_of_dataset
+    from lab.evaluation.report import as_json as json_of
+    from lab.training.finishing import write_measured
+    from mammography.progress import tracked
+    from mammography.reader.plan import UnusableWeights
+    from mammography.reader.weights_folder import open_weights
+
+    name, _, place = data.partition("=")
+    if name not in list(DatasetKind) or not place:
+        known = ", ".join(DatasetKind)
+        raise typer.BadParameter(f"{data} is not KIND=FOLDER with a kind of {known}.", param_hint="--data")
+    kind = DatasetKind(name)
+    try:
+        opened = open_weights(folder)
+        skipped, cases = cases_of(kind, Path(place), Split(split))
+    except (UnusableWeights, UnusableDataset) as refusal:
+        typer.echo(str(refusal), err=True)
+        raise typer.Exit(2) from refusal
+    seen = [*skipped, *tracked(observe(cases, opened), label=f"reading {kind}", total=len(cases))]
+    figures = dataset_figures(kind, Split(split), seen, opened.plan)
+    command = _command(sys.argv[1:])
+    text = told_of_dataset(figures, command)
+    if card:
+        write_measured(folder, text)
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / FIGURES_FILE).write_text(json_of(figures, command) + "\n")
+    typer.echo(json_of(figures, command) if as_json else text)
 
 
 def _command(arguments: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lab.evaluation import plots
 from lab.evaluation.card import said
+from lab.evaluation.dataset_figures import DatasetFigures
 from lab.evaluation.figures import Figures, images_of, lesions_of
 from lab.evaluation.matching import Verdict
 from lab.evaluation.records import StudyRecord
@@ -21,7 +22,7 @@ MOST_PICTURES = 24
 """Misses, and false marks, that are shown: the worst of each."""
 
 
-def as_json(figures: Figures, command: str) -> str:
+def as_json(figures: Figures | DatasetFigures, command: str) -> str:
     """Return the figures as JSON; an interval becomes value, low and high, what was not measured null."""
     return json.dumps({"command": command, "figures": _plain(asdict(figures))}, indent=2)
 
