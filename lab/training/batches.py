@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
-from lab.training.lesson import VISIBLE_D_PRIME, Lesson
+from lab.training.lesson import NO_MORPHOLOGY, NOTHING_LARGE, VISIBLE_D_PRIME, Lesson
 from mammography.reader.network import CELL, COARSE_CELL
 
 CROP = 256
@@ -24,8 +25,9 @@ class Batch(NamedTuple):
     heat: Tensor
     weight: Tensor
     size: Tensor
-    macro: Tensor
+    large: Tensor
     morphology: Tensor
+    bag: Tensor
 
 
 class Choice(NamedTuple):
@@ -94,8 +96,9 @@ def _crop(lesson: Lesson, center: tuple[float, float], rng: Generator) -> list[N
         _cut(lesson.heat[None], top, left, CELL),
         _cut(lesson.weight[None], top, left, CELL),
         _cut(lesson.size[None], top, left, CELL, outside=np.nan),
-        _cut(lesson.macro[None], top, left, COARSE_CELL),
-        _cut(lesson.morphology[None], top, left, COARSE_CELL, outside=-1),
+        _cut(lesson.large[None], top, left, COARSE_CELL, outside=NOTHING_LARGE),
+        _cut(lesson.morphology[None], top, left, COARSE_CELL, outside=NO_MORPHOLOGY),
+        _cut(lesson.bag[None], top, left, COARSE_CELL),
     ]
     maps[0] = _varied(maps[0], rng)
     turns, mirrored = int(rng.integers(4)), rng.random() < 0.5
@@ -115,10 +118,31 @@ def _cut(
 
 
 def _varied(image: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
-    """Return the two channels with another tone curve, another gain and another noise level."""
-    value = np.clip((image[0] + 1) / 2, 0.0, 1.3) ** np.float32(np.exp(rng.normal(0, 0.2)))
+    """Return the two channels as another vendor would have made them: tone, gain, sharpness, noise, saturation."""
+    value = (image[0] + 1) / 2
+    high_pass = image[1]
+    if rng.random() < 0.5:
+        value, high_pass = _resharpened(value, high_pass, rng)
+    value = np.clip(value, 0.0, 1.3) ** np.float32(np.exp(rng.normal(0, 0.25)))
     value = (value - rng.uniform(-0.08, 0.08)) * rng.uniform(0.85, 1.2)
-    high_pass = image[1] * np.float32(np.exp(rng.normal(0, 0.15)))
-    if rng.random() < 0.3:
-        high_pass = high_pass + rng.normal(0, rng.uniform(0, 0.12), high_pass.shape).astype(np.float32)
+    high_pass = high_pass * np.float32(np.exp(rng.normal(0, 0.2)))
+    if rng.random() < 0.4:
+        noise = rng.standard_normal(high_pass.shape, dtype=np.float32)
+        noise = ndimage.gaussian_filter(noise, rng.uniform(0, 0.8))
+        high_pass = high_pass + noise * np.float32(rng.uniform(0, 0.15) / noise.std())
+    if rng.random() < 0.15:  # a display curve that runs full
+        value = np.minimum(value, np.float32(np.quantile(value, rng.uniform(0.9, 1.0))))
     return np.stack([value * 2 - 1, high_pass]).astype(np.float32)
+
+
+def _resharpened(
+    value: NDArray[np.float32], high_pass: NDArray[np.float32], rng: Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return both channels blurred or sharpened; the high-pass keeps its mean magnitude, as equalisation does."""
+    sigma, gain = rng.uniform(0.4, 1.0), rng.uniform(-0.9, 1.2)
+    before = float(np.abs(high_pass).mean())
+    value, high_pass = (
+        (channel + np.float32(gain) * (channel - ndimage.gaussian_filter(channel, sigma))).astype(np.float32)
+        for channel in (value, high_pass)
+    )
+    return value, high_pass * np.float32(before / max(float(np.abs(high_pass).mean()), 1e-6))

@@ -6,10 +6,9 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
@@ -36,7 +35,12 @@ def train(
     scenes: Annotated[
         int, typer.Option(min=FEWEST_SCENES, help="How many synthetic scenes to learn from.")
     ] = 2500,
-    minutes: Annotated[float, typer.Option(min=0.0, help="How long to take steps.")] = 60.0,
+    minutes: Annotated[
+        float, typer.Option(min=0.0, help="About how long to take steps; turned into steps once.")
+    ] = 60.0,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="How many steps to take, however long they last.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=90, help="Seed of the scenes and of the run.")] = 0,
     version: Annotated[str, typer.Option(help="Version of the reader that reports will carry.")] = "0.1.0",
     validation: Annotated[
@@ -45,11 +49,16 @@ def train(
     lessons: Annotated[
         Path | None, typer.Option(help="Where lessons are kept; OUT/lessons without it.")
     ] = None,
+    beginning: Annotated[
+        Path | None, typer.Option("--from", help="Weights folder to begin with, instead of nothing.")
+    ] = None,
+    drawing: Annotated[int, typer.Option(min=1, help="Processes that draw scenes beside.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in OUT.")] = False,
 ) -> None:
     """Teach a reader on synthetic scenes, and write its weights, plan, models and card into a folder.
 
-    Scenes are drawn by a second process while the first takes steps. Ctrl-C keeps the last checkpoint.
+    Scenes are drawn by other processes while this one takes steps. Ctrl-C keeps the last checkpoint, and --resume
+    goes on from it as if nothing had happened. The same seed, scenes and steps give the same weights on one machine.
 
     Example: mammocalc train --scenes 2500 --minutes 60 --out weights
     """
@@ -59,16 +68,17 @@ def train(
     from mammography.progress import tracked
 
     plan = first_plan().model_copy(update={"version": version})
-    state = run.begin(plan, seed=seed)
+    if resume and not (out / run.CHECKPOINT_FILE).exists():
+        raise typer.BadParameter(f"{out} holds no {run.CHECKPOINT_FILE} to go on from: leave out --resume.")
     out.mkdir(parents=True, exist_ok=True)
-    if resume:
-        if not (out / run.CHECKPOINT_FILE).exists():
-            raise typer.BadParameter(
-                f"{out} holds no {run.CHECKPOINT_FILE} to go on from: leave out --resume."
-            )
-        run.resume(state, out / run.CHECKPOINT_FILE)
-    if minutes:
-        _learn(state, plan, lessons or out / "lessons", out, scenes=scenes, seed=seed, minutes=minutes)
+    supply = Supply(lessons or out / "lessons", scenes=scenes, seed=seed, processes=drawing)
+    with supply:
+        state = _begun(plan, supply, seed=seed, steps=steps, minutes=minutes, beginning=beginning)
+        if resume:
+            run.resume(state, out / run.CHECKPOINT_FILE, folder=supply.folder)
+        learning = run.learn(state, plan, lessons=supply.first, out=out)
+        for _ in tracked(_thousandths(learning), label="learning", total=1000):
+            pass
     history = finishing.History(
         steps=state.step,
         minutes=state.seconds / 60,
@@ -77,10 +87,10 @@ def train(
         command=shlex.join(["mammocalc", *sys.argv[1:]]),
     )
     windows = 4 * validation
-    steps = finishing.finish(state.average, plan, out, windows=windows, whole=validation, history=history)
+    choosing = finishing.finish(state.average, plan, out, windows=windows, whole=validation, history=history)
     try:
         for _ in tracked(
-            steps,
+            choosing,
             label="choosing thresholds",
             total=finishing.scenes_to_look_at(windows=windows, whole=validation),
         ):
@@ -91,52 +101,94 @@ def train(
     typer.echo(f"The weights are in {out}; measure them with: mammocalc evaluate --weights {out} --card")
 
 
-def _learn(
-    state: "Run", plan: "ReaderPlan", folder: Path, out: Path, *, scenes: int, seed: int, minutes: float
-) -> None:
-    """Draw lessons beside, and take steps on those that are there."""
+class Supply:
+    """The lessons of a run, drawn by processes of their own that stand back behind the others."""
+
+    def __init__(self, folder: Path, *, scenes: int, seed: int, processes: int) -> None:
+        self.folder = folder
+        self.scenes = scenes
+        self._seed = seed
+        self._processes = processes
+        self._drawing: list[BaseProcess] = []
+
+    def __enter__(self) -> Self:
+        """Begin to draw."""
+        spawning = multiprocessing.get_context("spawn")
+        for part in range(self._processes):
+            drawing = spawning.Process(
+                target=_draw_lessons,
+                args=(self.folder, self.scenes, self._seed, (part, self._processes)),
+                daemon=True,
+            )
+            drawing.start()
+            self._drawing.append(drawing)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop drawing."""
+        for drawing in self._drawing:
+            drawing.terminate()
+            drawing.join()
+
+    def first(self, count: int) -> list[Path]:
+        """Return the files of the first `count` lessons; waits until they are there."""
+        from lab.training.scenes import lesson_file
+
+        paths = [self.folder / lesson_file(number, seed=self._seed) for number in range(count)]
+        for path in reversed(paths):
+            while not path.exists():
+                if any(drawing.exitcode for drawing in self._drawing):
+                    raise typer.Exit(1)  # it has said why
+                time.sleep(0.2)
+        return paths
+
+
+def _begun(
+    plan: "ReaderPlan",
+    supply: Supply,
+    *,
+    seed: int,
+    steps: int | None,
+    minutes: float,
+    beginning: Path | None,
+) -> "Run":
+    """Return a run that has not taken a step."""
     import torch
 
     from lab.training import run
     from mammography.progress import tracked
+    from mammography.reader.weights_folder import trainable_network
 
     torch.set_num_threads(1)  # the other core draws; a step gains little from two
-    drawing = multiprocessing.get_context("spawn").Process(
-        target=_draw_lessons, args=(folder, scenes, seed), daemon=True
-    )
-    drawing.start()
-    try:
-        for _ in tracked(_arrivals(folder, drawing), label="first scenes", total=FEWEST_SCENES):
-            pass
-        run.load_lessons(state, folder)
-        steps = run.learn(state, plan, lessons=folder, out=out, lasting=timedelta(minutes=minutes))
-        for _ in tracked(_thousandths(steps), label="learning", total=1000):
-            pass
-    finally:
-        drawing.terminate()
-        drawing.join()
+
+    def begin(count: int) -> "Run":
+        state = run.begin(plan, seed=seed, course=run.Course(steps=count, lessons=supply.scenes))
+        if beginning is not None:
+            run.start_from(state, trainable_network(beginning))
+        return state
+
+    if steps is not None:
+        return begin(steps)
+    if not minutes:
+        return begin(1)
+    waiting = (supply.first(number + 1) for number in range(FEWEST_SCENES))
+    for _ in tracked(waiting, label="first scenes", total=FEWEST_SCENES):
+        pass
+    trial = begin(1)
+    run.load_lessons(trial, supply.first(FEWEST_SCENES))
+    return begin(max(1, round(minutes * 60 / run.seconds_per_step(trial))))
 
 
-def _draw_lessons(folder: Path, scenes: int, seed: int) -> None:
-    """Write the lessons of a run, in a process of its own that stands back behind the others."""
+def _draw_lessons(folder: Path, scenes: int, seed: int, part: tuple[int, int]) -> None:
+    """Write a part of the lessons of a run, in a process of its own."""
     import torch
 
     from lab.training.scenes import write_lessons
 
     os.nice(10)
     torch.set_num_threads(1)
-    for _ in write_lessons(folder, scenes=scenes, seed=seed):
+    for _ in write_lessons(folder, scenes=scenes, seed=seed, part=part):
         pass
-
-
-def _arrivals(folder: Path, drawing: BaseProcess) -> Iterator[int]:
-    """Yield once for each of the first lessons as it arrives."""
-    for number in range(1, FEWEST_SCENES + 1):
-        while len(list(folder.glob("lesson-*.npz"))) < number:
-            if not drawing.is_alive():
-                raise typer.Exit(1)  # it has said why
-            time.sleep(0.2)
-        yield number
 
 
 def _thousandths(steps: "Iterable[Progress]") -> Iterator[int]:

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lab.phantom.truth import MACRO_STEP, Scene
 from mammography.coordinates import Grid
+from mammography.finding import LARGE_KINDS, METAL
 from mammography.reader.network import CELL, COARSE_CELL, UNIT_DIAMETER
 from mammography.reader.plan import ReaderPlan
 from mammography.reader.preprocessing import MASK_STEP, Prepared, prepare
@@ -15,6 +17,8 @@ from mammography.reader.preprocessing import MASK_STEP, Prepared, prepare
 VISIBLE_D_PRIME = 5.0
 """Specks above this are to be found; fainter ones are neither asked for nor punished."""
 NO_MORPHOLOGY = -1
+NOTHING_LARGE = -1
+METAL_INDEX = LARGE_KINDS.index(METAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -22,8 +26,9 @@ class Lesson:
     """One prepared scene with its targets.
 
     `image`: [2, height, width], float16. At CELL: `heat` (0 to 1, 1 exactly at a centre), `weight` (0 where
-    nothing is asked), `size` (as `Maps.size`, NaN where there is no centre). At COARSE_CELL: `macro`,
-    `morphology` (index in the plan, NO_MORPHOLOGY elsewhere). `specks`: [count, 5] of row, column (reader
+    nothing is asked), `size` (as `Maps.size`, NaN where there is no centre). At COARSE_CELL: `large` (index in the
+    plan's large kinds, NOTHING_LARGE elsewhere), `morphology` (index in the plan, NO_MORPHOLOGY elsewhere), `bag`
+    (number of a region in which at least one calcification lies, somewhere; 0 elsewhere). `specks`: [count, 5] of row, column (reader
     pixels), diameter in mm, d', group; `groups`: [count, 4] of number, morphology index, suspicious, easy.
     `distractors`: [count, 2] of row, column. `breast`: [height / 8, width / 8].
     """
@@ -32,13 +37,19 @@ class Lesson:
     heat: NDArray[np.float16]
     weight: NDArray[np.bool_]
     size: NDArray[np.float16]
-    macro: NDArray[np.bool_]
+    large: NDArray[np.int8]
     morphology: NDArray[np.int8]
+    bag: NDArray[np.int16]
     specks: NDArray[np.float32]
     groups: NDArray[np.int32]
     distractors: NDArray[np.float32]
     breast: NDArray[np.bool_]
     spacing_mm: float
+
+    @property
+    def macro(self) -> NDArray[np.bool_]:
+        """Where large calcifications lie, metal left out; cells of COARSE_CELL."""
+        return np.asarray((self.large != NOTHING_LARGE) & (self.large != METAL_INDEX), dtype=np.bool_)
 
 
 def lesson_of(scene: Scene, plan: ReaderPlan) -> Lesson:
@@ -51,7 +62,8 @@ def lesson_of(scene: Scene, plan: ReaderPlan) -> Lesson:
     breast = scene.breast[:: MASK_STEP // MACRO_STEP, :: MASK_STEP // MACRO_STEP]
     prepared = prepare(values, spacing_mm=scene.spacing_mm, plan=plan, mask=breast)
     grid = prepared.grid
-    macro = _macro(scene.macro, prepared)
+    large = carried(scene.large, prepared)
+    macro = carried(scene.macro, prepared)
     index = {morphology: position for position, morphology in enumerate(plan.morphologies)}
     groups = [
         (group.number, index.get(group.morphology, NO_MORPHOLOGY), group.suspicious, group.easy)
@@ -63,13 +75,14 @@ def lesson_of(scene: Scene, plan: ReaderPlan) -> Lesson:
     ]
     specks_array = np.array(specks, dtype=np.float32).reshape(-1, 5)
     groups_array = np.array(groups, dtype=np.int32).reshape(-1, 4)
-    heat, weight, size = _fine_targets(specks_array, macro, prepared)
+    heat, weight, size = fine_targets(specks_array, macro, prepared)
     return Lesson(
         image=prepared.image[0].numpy().astype(np.float16),
         heat=heat,
         weight=weight,
         size=size,
-        macro=macro,
+        large=large,
+        bag=np.zeros(large.shape, dtype=np.int16),
         morphology=_morphology(specks_array, groups_array, macro.shape),
         specks=specks_array,
         groups=groups_array,
@@ -102,21 +115,24 @@ def macro_at(macro: NDArray[np.bool_], row: float, column: float) -> bool:
     return 0 <= down < macro.shape[0] and 0 <= across < macro.shape[1] and bool(macro[down, across])
 
 
-def _macro(macro: NDArray[np.bool_], prepared: Prepared) -> NDArray[np.bool_]:
-    """Return the scene's large calcifications on the coarse cells of the prepared image."""
+def carried(map_: NDArray[Any], prepared: Prepared, *, step: int = MACRO_STEP) -> NDArray[Any]:
+    """Return a map of the stored image, one element per `step` pixels, on the coarse cells of the prepared one."""
     height, width = prepared.image.shape[-2] // COARSE_CELL, prepared.image.shape[-1] // COARSE_CELL
     grid: Grid = prepared.grid
     columns = [grid.to_image((cell + 0.5) * COARSE_CELL, 0.0).column for cell in range(width)]
     rows = [grid.to_image(0.0, (cell + 0.5) * COARSE_CELL).row for cell in range(height)]
-    down = np.clip(np.floor(np.array(rows) / MACRO_STEP).astype(int), 0, macro.shape[0] - 1)
-    across = np.clip(np.floor(np.array(columns) / MACRO_STEP).astype(int), 0, macro.shape[1] - 1)
-    return np.asarray(macro[np.ix_(down, across)], dtype=np.bool_)
+    down = np.clip(np.floor(np.array(rows) / step).astype(int), 0, map_.shape[0] - 1)
+    across = np.clip(np.floor(np.array(columns) / step).astype(int), 0, map_.shape[1] - 1)
+    return map_[np.ix_(down, across)]
 
 
-def _fine_targets(
+def fine_targets(
     specks: NDArray[np.float32], macro: NDArray[np.bool_], prepared: Prepared
 ) -> tuple[NDArray[np.float16], NDArray[np.bool_], NDArray[np.float16]]:
-    """Return heat, weight and size on the fine cells (CenterNet: Gaussians around centres, doubtful ones masked)."""
+    """Return heat, weight and size on the fine cells (CenterNet: Gaussians around centres, doubtful ones masked).
+
+    `specks` as in a lesson; `macro`: where large calcifications lie, at COARSE_CELL; no single cell is asked there.
+    """
     shape = (prepared.image.shape[-2] // CELL, prepared.image.shape[-1] // CELL)
     heat, size = np.zeros(shape, dtype=np.float32), np.full(shape, np.nan, dtype=np.float16)
     weight = ~np.kron(macro, np.ones((2, 2), dtype=np.bool_))

@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from lab.training.batches import Batch
-from lab.training.lesson import NO_MORPHOLOGY
+from lab.training.lesson import NO_MORPHOLOGY, NOTHING_LARGE
 from mammography.reader.network import Maps
 
-SIZE_WEIGHT, MACRO_WEIGHT, MORPHOLOGY_WEIGHT = 0.2, 0.5, 0.3
+SIZE_WEIGHT, LARGE_WEIGHT, MORPHOLOGY_WEIGHT, BAG_WEIGHT = 0.2, 0.5, 0.3, 0.5
 
 
 class Losses(NamedTuple):
@@ -18,16 +18,18 @@ class Losses(NamedTuple):
 
     center: Tensor
     size: Tensor
-    macro: Tensor
+    large: Tensor
     morphology: Tensor
+    bag: Tensor
 
     def total(self) -> Tensor:
         """Return what is minimised."""
         return (
             self.center
             + SIZE_WEIGHT * self.size
-            + MACRO_WEIGHT * self.macro
+            + LARGE_WEIGHT * self.large
             + MORPHOLOGY_WEIGHT * self.morphology
+            + BAG_WEIGHT * self.bag
         )
 
 
@@ -45,8 +47,9 @@ def losses_of(maps: Maps, batch: Batch, morphology_weights: Tensor) -> Losses:
     return Losses(
         center=_focal(maps.center, batch.heat, batch.weight),
         size=wrong.sum() / (known.sum() + 1),
-        macro=_macro(maps.large[:, 1:].logsumexp(1, keepdim=True) - maps.large[:, :1], batch.macro),
+        large=_large(maps.large, batch.large[:, 0].long()),
         morphology=morphology,
+        bag=_bag(maps.center, batch.bag[:, 0]),
     )
 
 
@@ -59,9 +62,24 @@ def _focal(logit: Tensor, heat: Tensor, weight: Tensor) -> Tensor:
     return -(found + quiet).sum() / (center.sum() + 8)
 
 
-def _macro(logit: Tensor, macro: Tensor) -> Tensor:
-    """Return cross-entropy plus the Dice loss, which does not mind how little of an image is covered."""
-    probability = torch.sigmoid(logit)
-    overlap = 2 * (probability * macro).sum() + 1
-    dice = 1 - overlap / (probability.sum() + macro.sum() + 1)
-    return functional.binary_cross_entropy_with_logits(logit, macro) + dice
+def _large(logits: Tensor, kind: Tensor) -> Tensor:
+    """Return cross-entropy over the kinds, plus the Dice loss of anything large, which does not mind how little it is."""
+    anything = (kind != NOTHING_LARGE).float()
+    probability = 1 - torch.softmax(logits, dim=1)[:, 0]
+    overlap = 2 * (probability * anything).sum() + 1
+    dice = 1 - overlap / (probability.sum() + anything.sum() + 1)
+    return functional.cross_entropy(logits, kind + 1) + dice
+
+
+def _bag(logit: Tensor, bag: Tensor) -> Tensor:
+    """Return how far the best cell of each region is from a calcification (multiple instance learning)."""
+    if not bag.any():
+        return logit.new_zeros(())
+    best = functional.max_pool2d(logit, 2)[:, 0]
+    losses = [
+        functional.softplus(-best[image][bag[image] == number].max())
+        for image in range(len(bag))
+        for number in torch.unique(bag[image]).tolist()
+        if number
+    ]
+    return torch.stack(losses).mean()

@@ -1,11 +1,11 @@
 """The training run: steps, averaged weights, mined mistakes, checkpoints; stoppable and resumable at any time."""
 
+import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,13 +31,17 @@ CROPS = 12
 LEARNING_RATE = 2e-3
 WARM_UP_STEPS = 60
 LONGEST_AVERAGE = 0.998
+FEWEST_LESSONS = 8
+"""Lessons that must lie ready before the first step."""
 MOST_LESSONS = 1000
 """Lessons in memory at once: 6 GB."""
 MINE_EVERY_STEPS = 8
 MINE_FROM_SHARE = 0.25
 """From here on, one lesson is searched for mistakes every so many steps."""
-LOAD_EVERY = timedelta(seconds=60)
-SAVE_EVERY = timedelta(seconds=120)
+LOAD_EVERY_STEPS = 50
+"""New lessons are taken up after so many steps, always the same ones at the same step."""
+SAVE_EVERY_STEPS = 200
+TRIAL_STEPS = 5
 CHECKPOINT_FILE = "checkpoint.pt"
 MISTAKE_SCORE = 0.12
 """A peak above this that is no calcification is a mistake worth another look (hard negative)."""
@@ -52,6 +56,20 @@ class Progress(NamedTuple):
     losses: NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How long a run is and how many lessons it sees; it decides what is known at which step, however fast that is."""
+
+    steps: int
+    lessons: int
+
+    def lessons_at(self, step: int) -> int:
+        """Return how many lessons a step knows: a few at first, all of them when four fifths are done."""
+        share = min(1.0, step / (0.8 * self.steps))
+        first = min(FEWEST_LESSONS, self.lessons)
+        return first + int(share * (self.lessons - first))
+
+
 @dataclass(slots=True, kw_only=True)
 class Run:
     """A training run under way. `mistakes`: per lesson, [count, 2] of row, column of false peaks."""
@@ -61,18 +79,22 @@ class Run:
     average: dict[str, Tensor]
     morphology_weights: Tensor
     rng: np.random.Generator
+    course: Course
     step: int = 0
-    share: float = 0.0
-    """How much of the run is done, 0 to 1."""
     seconds: float = 0.0
-    """How long steps have been taken, in all sessions."""
+    """How long steps have been taken, in all sessions; of no consequence."""
     lessons: dict[Path, Lesson] = field(default_factory=dict)
     seen: set[Path] = field(default_factory=set)
     """Every lesson that was ever taken up."""
     mistakes: dict[Path, NDArray[np.float32]] = field(default_factory=dict)
 
+    @property
+    def share(self) -> float:
+        """How much of the run is done, 0 to 1."""
+        return min(1.0, self.step / self.course.steps)
 
-def begin(plan: ReaderPlan, *, seed: int) -> Run:
+
+def begin(plan: ReaderPlan, *, seed: int, course: Course) -> Run:
     """Return a run that has not taken a step."""
     torch.manual_seed(seed)
     network = network_for(plan).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -82,15 +104,31 @@ def begin(plan: ReaderPlan, *, seed: int) -> Run:
         average={name: value.detach().clone() for name, value in network.state_dict().items()},
         morphology_weights=torch.ones(len(plan.morphologies)),
         rng=np.random.default_rng(seed),
+        course=course,
     )
 
 
-def load_lessons(run: Run, folder: Path) -> None:
-    """Take up the newest lessons, let the oldest go, and weigh rare morphologies up."""
-    newest = sorted(folder.glob("lesson-???-??????.npz"))[-MOST_LESSONS:]
+def start_from(run: Run, network: Network) -> None:
+    """Begin with the weights of another network instead of random ones."""
+    run.network.load_state_dict(network.state_dict())
+    run.average = {name: value.detach().clone() for name, value in run.network.state_dict().items()}
+
+
+def load_lessons(run: Run, paths: Sequence[Path]) -> None:
+    """Take up the lessons that this step of the course knows, let the oldest go, weigh rare morphologies up.
+
+    `paths`: all lessons that there are, in their order.
+    """
+    known = run.course.lessons_at(run.step)
+    newest = list(paths[max(known - MOST_LESSONS, 0) : known])
     run.lessons = {path: run.lessons.get(path) or read_lesson(path) for path in newest}
     run.seen.update(newest)
     run.mistakes = {path: places for path, places in run.mistakes.items() if path in run.lessons}
+    _weigh(run)
+
+
+def _weigh(run: Run) -> None:
+    """Weigh rare morphologies up, by the lessons that are known."""
     counts = np.zeros(len(run.morphology_weights))
     for lesson in run.lessons.values():
         labels = lesson.morphology[lesson.morphology >= 0]
@@ -121,32 +159,41 @@ def take_step(run: Run, *, crops: int = CROPS) -> NDArray[np.float64]:
     return np.array([part.item() for part in losses])
 
 
-def learn(run: Run, plan: ReaderPlan, *, lessons: Path, out: Path, lasting: timedelta) -> Iterator[Progress]:
-    """Take steps for a while, from the share already done to the whole; yields after every step.
+def learn(
+    run: Run, plan: ReaderPlan, *, lessons: Callable[[int], Sequence[Path]], out: Path
+) -> Iterator[Progress]:
+    """Take the steps of the course that are left; yields after every step.
 
-    New lessons are taken up as they appear, and a checkpoint is written every SAVE_EVERY and at the end.
+    `lessons` returns the lessons' files in their order, at least as many as it is asked for: it waits for them.
+    A checkpoint is written every SAVE_EVERY_STEPS and at the end; a run that goes on from one takes the same steps
+    as one that was never stopped.
     """
-    began, first_share, seconds_before = time.monotonic(), run.share, run.seconds
-    loaded = saved = began
-    while run.share < 1.0:
+    if run.step < run.course.steps and not run.lessons:
+        load_lessons(run, lessons(run.course.lessons_at(run.step)))
+    while run.step < run.course.steps:
+        began = time.monotonic()
         parts = take_step(run)
         if run.share >= MINE_FROM_SHARE and run.step % MINE_EVERY_STEPS == 0:
             mine(run, plan)
-        now = time.monotonic()
-        done = (now - began) / max(lasting.total_seconds(), 1e-3)
-        run.share = min(1.0, first_share + (1 - first_share) * done)
-        run.seconds = seconds_before + now - began
-        if now - loaded > LOAD_EVERY.total_seconds():
-            load_lessons(run, lessons)
-            loaded = time.monotonic()
-        if now - saved > SAVE_EVERY.total_seconds():
+        if run.step % LOAD_EVERY_STEPS == 0:
+            load_lessons(run, lessons(run.course.lessons_at(run.step)))
+        run.seconds += time.monotonic() - began
+        if run.step % SAVE_EVERY_STEPS == 0:
             save(run, out / CHECKPOINT_FILE)
             log.info(
                 "checkpoint-saved", step=run.step, share=round(run.share, 3), losses=parts.round(3).tolist()
             )
-            saved = now
         yield Progress(run.step, run.share, len(run.lessons), parts)
     save(run, out / CHECKPOINT_FILE)
+
+
+def seconds_per_step(trial: Run) -> float:
+    """Return how long a step takes on this machine, from a few steps of a run that is thrown away."""
+    take_step(trial)
+    began = time.monotonic()
+    for _ in range(TRIAL_STEPS):
+        take_step(trial)
+    return (time.monotonic() - began) / TRIAL_STEPS
 
 
 def averaged(run: Run, plan: ReaderPlan) -> Network:
@@ -189,22 +236,26 @@ def prepared_of(lesson: Lesson) -> Prepared:
 
 
 def save(run: Run, path: Path) -> None:
-    """Write a checkpoint, whole or not at all."""
+    """Write a checkpoint, whole or not at all: all that the next step depends on."""
     state: dict[str, Any] = {
         "network": run.network.state_dict(),
         "average": run.average,
         "optimizer": run.optimizer.state_dict(),
         "step": run.step,
-        "share": run.share,
+        "course": (run.course.steps, run.course.lessons),
         "seconds": run.seconds,
+        "random": json.dumps(run.rng.bit_generator.state),
+        "loaded": [path.name for path in run.lessons],
+        "seen": sorted(path.name for path in run.seen),
+        "mistakes": {path.name: torch.from_numpy(places) for path, places in run.mistakes.items()},
     }
     partial = path.with_suffix(f".{os.getpid()}")
     torch.save(state, partial)
     partial.replace(path)
 
 
-def resume(run: Run, path: Path) -> None:
-    """Go on from a checkpoint of our own, or begin anew from the weights of a finished run.
+def resume(run: Run, path: Path, *, folder: Path) -> None:
+    """Go on from a checkpoint, with the course that it was on; `folder` holds the lessons.
 
     Nothing in the file is executed.
     """
@@ -212,8 +263,14 @@ def resume(run: Run, path: Path) -> None:
     run.network.load_state_dict(state["network"])
     run.optimizer.load_state_dict(state["optimizer"])
     run.average = state["average"]
-    run.step, share = int(state["step"]), float(state["share"])
-    run.share, run.seconds = (share if share < 1.0 else 0.0), float(state.get("seconds", 0.0))
+    steps, lessons = state["course"]
+    run.course = Course(steps=int(steps), lessons=int(lessons))
+    run.step, run.seconds = int(state["step"]), float(state["seconds"])
+    run.rng.bit_generator.state = json.loads(state["random"])
+    run.lessons = {folder / name: read_lesson(folder / name) for name in state["loaded"]}
+    run.seen = {folder / name for name in state["seen"]}
+    run.mistakes = {folder / name: places.numpy() for name, places in state["mistakes"].items()}
+    _weigh(run)
     log.info("run-resumed", step=run.step, share=round(run.share, 3))
 
 

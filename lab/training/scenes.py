@@ -18,8 +18,8 @@ SEEDS_PER_RUN = 10_000_000
 VALIDATION_SEEDS = 5_000_000
 """Within a run's seeds, the first that choose thresholds and fit the classification."""
 WINDOW_ROWS, WINDOW_COLUMNS = 1152, 896
-SPACINGS_MM = (0.07, 0.085, 0.1)
-_SPACING_SHARES = (0.7, 0.15, 0.15)
+SPACINGS_MM = (0.05, 0.065, 0.07, 0.085, 0.0941, 0.1)
+_SPACING_SHARES = (0.12, 0.05, 0.53, 0.13, 0.05, 0.12)
 _VIEWS = sorted(SCREENING_SET, key=str)
 
 
@@ -59,12 +59,20 @@ def validation_scene(number: int, *, seed: int, whole: bool) -> Scene:
     return make_scene(scene_seed, view=view, rows=WINDOW_ROWS, columns=WINDOW_COLUMNS, window=True)
 
 
-def write_lessons(folder: Path, *, scenes: int, seed: int) -> Iterator[Path]:
-    """Write the lessons of a run into a folder, those that are not there yet; yields each file."""
+def lesson_file(number: int, *, seed: int) -> str:
+    """Return the name of the file of a run's lesson."""
+    return f"lesson-{seed:03d}-{number:06d}.npz"
+
+
+def write_lessons(folder: Path, *, scenes: int, seed: int, part: tuple[int, int] = (0, 1)) -> Iterator[Path]:
+    """Write the lessons of a run into a folder, those that are not there yet; yields each file.
+
+    `part`: which of how many parts to write, where several processes share the work.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     plan = first_plan()
-    for number in range(scenes):
-        path = folder / f"lesson-{seed:03d}-{number:06d}.npz"
+    for number in range(part[0], scenes, part[1]):
+        path = folder / lesson_file(number, seed=seed)
         if not path.exists():
             write_lesson(lesson_of(training_scene(number, seed=seed), plan), path)
         yield path

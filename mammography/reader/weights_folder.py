@@ -80,6 +80,19 @@ def network_of(content: bytes, plan: ReaderPlan) -> Network:
     return network
 
 
+def trainable_network(folder: Path) -> Network:
+    """Return the network of a weights folder as training left it, to be taught further.
+
+    Raises:
+        UnusableWeights: if a file is missing, is not the one that the plan was made for, or does not fit it.
+    """
+    plan = read_plan(folder)
+    try:
+        return network_of(_checked(folder, NETWORK_FILE, plan), plan)
+    except (SafetensorError, RuntimeError) as cause:
+        raise UnusableWeights(f"The weights in {folder} do not fit their {PLAN_FILE}: {cause}.") from cause
+
+
 def second_stage_of(content: bytes, plan: ReaderPlan) -> SecondStage:
     """Return the second stage with the weights of a safetensors file, for looking.
 
