@@ -18,6 +18,8 @@ VISIBLE_D_PRIME = 5.0
 """Specks above this are to be found; fainter ones are neither asked for nor punished."""
 NO_MORPHOLOGY = -1
 NOTHING_LARGE = -1
+UNKNOWN_LARGE = -2
+"""In `Lesson.large`, where nobody knows."""
 METAL_INDEX = LARGE_KINDS.index(METAL)
 
 
@@ -27,7 +29,7 @@ class Lesson:
 
     `image`: [2, height, width], float16. At CELL: `heat` (0 to 1, 1 exactly at a centre), `weight` (0 where
     nothing is asked), `size` (as `Maps.size`, NaN where there is no centre). At COARSE_CELL: `large` (index in the
-    plan's large kinds, NOTHING_LARGE elsewhere), `morphology` (index in the plan, NO_MORPHOLOGY elsewhere), `bag`
+    plan's large kinds, NOTHING_LARGE elsewhere, UNKNOWN_LARGE where nobody knows), `morphology` (index in the plan, NO_MORPHOLOGY elsewhere), `bag`
     (number of a region in which at least one calcification lies, somewhere; 0 elsewhere). `specks`: [count, 5] of row, column (reader
     pixels), diameter in mm, d', group; `groups`: [count, 4] of number, morphology index, suspicious, easy.
     `distractors`: [count, 2] of row, column. `breast`: [height / 8, width / 8].
@@ -49,7 +51,7 @@ class Lesson:
     @property
     def macro(self) -> NDArray[np.bool_]:
         """Where large calcifications lie, metal left out; cells of COARSE_CELL."""
-        return np.asarray((self.large != NOTHING_LARGE) & (self.large != METAL_INDEX), dtype=np.bool_)
+        return np.asarray((self.large >= 0) & (self.large != METAL_INDEX), dtype=np.bool_)
 
 
 def lesson_of(scene: Scene, plan: ReaderPlan) -> Lesson:

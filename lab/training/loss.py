@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lab.training.batches import Batch
-from lab.training.lesson import NO_MORPHOLOGY, NOTHING_LARGE
+from lab.training.lesson import NO_MORPHOLOGY, UNKNOWN_LARGE
 from mammography.reader.network import Maps
 
 SIZE_WEIGHT, LARGE_WEIGHT, MORPHOLOGY_WEIGHT, BAG_WEIGHT = 0.2, 0.5, 0.3, 0.5
@@ -64,11 +64,14 @@ def _focal(logit: Tensor, heat: Tensor, weight: Tensor) -> Tensor:
 
 def _large(logits: Tensor, kind: Tensor) -> Tensor:
     """Return cross-entropy over the kinds, plus the Dice loss of anything large, which does not mind how little it is."""
-    anything = (kind != NOTHING_LARGE).float()
-    probability = 1 - torch.softmax(logits, dim=1)[:, 0]
+    known = kind != UNKNOWN_LARGE
+    if not known.any():
+        return logits.new_zeros(())
+    anything = (kind >= 0).float()
+    probability = (1 - torch.softmax(logits, dim=1)[:, 0]) * known
     overlap = 2 * (probability * anything).sum() + 1
     dice = 1 - overlap / (probability.sum() + anything.sum() + 1)
-    return functional.cross_entropy(logits, kind + 1) + dice
+    return functional.cross_entropy(logits, kind + 1, ignore_index=UNKNOWN_LARGE + 1) + dice
 
 
 def _bag(logit: Tensor, bag: Tensor) -> Tensor:
