@@ -1,7 +1,5 @@
 """The network learns: targets lie where the truth lies, a few steps lower the loss, a run can be resumed."""
 
-from datetime import timedelta
-
 import numpy as np
 import pytest
 import torch
@@ -34,13 +32,18 @@ def folder(tmp_path_factory):
     return folder
 
 
+def files(folder):
+    """The lessons of a folder, in their order."""
+    return sorted(folder.glob("lesson-*.npz"))
+
+
 @pytest.fixture
 def begun(folder):
     """A run with both lessons that has not taken a step, on one thread, as training is."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    begun = run.begin(PLAN, seed=1)
-    run.load_lessons(begun, folder)
+    begun = run.begin(PLAN, seed=1, course=run.Course(steps=40, lessons=2))
+    run.load_lessons(begun, files(folder))
     yield begun
     torch.set_num_threads(threads)
 
@@ -76,17 +79,31 @@ def test_a_few_steps_on_two_scenes_lower_the_loss(begun):
     assert np.isfinite(parts).all()
 
 
-def test_a_run_goes_on_from_its_checkpoint(begun, tmp_path, folder):
-    steps = list(run.learn(begun, PLAN, lessons=folder, out=tmp_path, lasting=timedelta(seconds=1)))
-    assert steps[-1].share == 1.0
-    again = run.begin(PLAN, seed=2)
-    run.load_lessons(again, folder)
-    run.resume(again, tmp_path / run.CHECKPOINT_FILE)
-    assert again.step == begun.step == len(steps)
-    for name, value in begun.average.items():
-        assert torch.equal(again.average[name], value)
-    more = list(run.learn(again, PLAN, lessons=folder, out=tmp_path, lasting=timedelta(seconds=1)))
-    assert more[-1].step > begun.step
+def learned(folder, out, *, stop_at=None, resume=False):
+    """Take the steps of one course, all of them or until a step; return the run."""
+    state = run.begin(PLAN, seed=5, course=run.Course(steps=12, lessons=2))
+    if resume:
+        run.resume(state, out / run.CHECKPOINT_FILE, folder=folder)
+    for progress in run.learn(state, PLAN, lessons=lambda _: files(folder), out=out):
+        if progress.step == stop_at:
+            break
+    return state
+
+
+def test_one_seed_gives_one_network_and_a_stopped_run_the_same(folder, tmp_path, monkeypatch, begun):
+    monkeypatch.setattr(run, "SAVE_EVERY_STEPS", 4)
+    whole, again = learned(folder, tmp_path), learned(folder, tmp_path)
+    learned(folder, tmp_path, stop_at=6)  # the checkpoint is that of step 4
+    resumed = learned(folder, tmp_path, resume=True)
+    assert whole.step == resumed.step == 12
+    for name, value in whole.average.items():
+        assert torch.equal(again.average[name], value), name
+        assert torch.equal(resumed.average[name], value), name
+
+
+def test_a_course_knows_its_lessons_by_the_step_alone():
+    course = run.Course(steps=100, lessons=50)
+    assert [course.lessons_at(step) for step in (0, 40, 80, 100)] == [8, 29, 50, 50]
 
 
 def test_false_peaks_are_those_beside_every_speck(begun):
