@@ -134,7 +134,9 @@ class Observer:
         assessment = self._reader.read_study(files, read_at=READ_AT)
         seconds = time.monotonic() - began - self._reader.watching_seconds
         pairs = [
-            _is_one_lesion(scenes, assessment, pair.first, pair.second) for pair in assessment.correspondences
+            _is_one_lesion(scenes, assessment, pair.first, pair.second)
+            for pair in assessment.correspondences
+            if _finding_at(assessment, pair.first).kind is FindingKind.CLUSTER
         ]
         read = [self._image(scene, said) for scene, said in zip(scenes, assessment.images, strict=True)]
         record = StudyRecord(
@@ -274,10 +276,14 @@ def _is_one_lesion(
 ) -> bool:
     """Return whether two findings that the reader took for one lesion mark the same one."""
     lesions = [
-        set(mark_of(scenes[place.image], assessment.images[place.image].findings[place.finding]).lesions)
-        for place in (first, second)
+        set(mark_of(scenes[place.image], _finding_at(assessment, place)).lesions) for place in (first, second)
     ]
     return bool(lesions[0] & lesions[1])
+
+
+def _finding_at(assessment: Assessment, place: FindingPlace) -> Finding:
+    """Return a finding by its place."""
+    return assessment.images[place.image].findings[place.finding]
 
 
 def _sides(scenes: Sequence[Scene]) -> list[Laterality]:

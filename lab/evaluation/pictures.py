@@ -62,7 +62,7 @@ def _illustrated(
     for number in false:
         file = f"{name}-false-{number}.jpg"
         center = ImagePoint(marks[number].column, marks[number].row)
-        picture(scene, center, shown).save(folder / file, quality=QUALITY)
+        picture(scene, center, shown).save(folder / file, quality=QUALITY, subsampling=0)
         marks[number] = replace(marks[number], picture=file)
     for number, lesion in enumerate(lesions):
         marked = any(
@@ -71,7 +71,9 @@ def _illustrated(
         if lesion.visibility < VISIBLE_D_PRIME or marked:
             continue
         file = f"{name}-missed-{number}.jpg"
-        picture(scene, _densest(scene, lesion.number), shown).save(folder / file, quality=QUALITY)
+        picture(scene, _densest(scene, lesion.number), shown).save(
+            folder / file, quality=QUALITY, subsampling=0
+        )
         lesions[number] = replace(lesion, picture=file)
     return replace(image, marks=tuple(marks), lesions=tuple(lesions))
 

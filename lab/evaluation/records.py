@@ -99,7 +99,7 @@ class BreastRecord:
 class StudyRecord:
     """One study. `seconds`: from files to findings, on one processor thread.
 
-    `pairs`, `right_pairs`: findings that the reader took for one lesion in two views, and how many are one.
+    `pairs`, `right_pairs`: clusters that the reader took for one lesion in two views, and how many are one.
     """
 
     study: int

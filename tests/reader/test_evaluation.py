@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lab.evaluation.card import told
 from lab.evaluation.figures import figures_of, lesions_of
 from lab.evaluation.matching import Verdict, groups_asked_for, judge, match, visibility_of
 from lab.evaluation.observation import Observer
+from lab.evaluation.pictures import SIDE_PIXELS, picture, with_pictures
 from lab.evaluation.records import (
     BreastRecord,
     ImageRecord,
@@ -22,6 +24,7 @@ from lab.evaluation.records import (
 from lab.evaluation.report import as_json, write_report
 from lab.phantom.truth import Scene
 from lab.training.finishing import write_measured
+from mammography.coordinates import ImagePoint
 from mammography.finding import Distribution, Morphology
 from mammography.reader.detection import Points
 from mammography.reader.plan import CARD_FILE
@@ -91,6 +94,28 @@ def test_points_below_the_readers_threshold_are_remembered(observed):
     scores = [score for _, score in image.specks] + list(image.false_specks)
     assert any(0 < score < plan.point_score for score in scores)
     assert len(observed.findings[0]) == len(image.marks)
+
+
+def test_misses_and_false_marks_are_drawn_beside_the_truth(observed, easy_scene: Scene, tmp_path):
+    deaf = _plan().model_copy(update={"operating_points": {"standard": 0.9999}})
+    record = with_pictures(observed, [easy_scene], deaf, tmp_path)
+    name = record.images[0].lesions[0].picture
+    assert name is not None
+    with Image.open(tmp_path / name) as drawn:
+        assert drawn.size == (2 * SIDE_PIXELS + 4, SIDE_PIXELS)
+        plain, marked = (
+            np.asarray(drawn.crop((left, 0, left + SIDE_PIXELS, SIDE_PIXELS)), dtype=int)
+            for left in (0, SIDE_PIXELS + 4)
+        )
+    assert np.ptp(plain, axis=2).max() < 12
+    green = marked[..., 1] - marked[..., [0, 2]].max(axis=2)
+    assert (green > 40).sum() > 200
+    assert plain.std() > 20
+
+
+def test_a_place_beside_the_image_is_drawn_black(easy_scene: Scene):
+    corner = picture(easy_scene, ImagePoint(0.0, 0.0), [])
+    assert np.asarray(corner)[: SIDE_PIXELS // 2 - 2, : SIDE_PIXELS // 2 - 2].max() == 0
 
 
 def test_a_withheld_image_finds_nothing_and_is_counted(easy_scene: Scene, tmp_path):
