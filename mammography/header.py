@@ -16,6 +16,7 @@ DAMAGE = (
     IndexError,
     KeyError,
     NotImplementedError,
+    OSError,
     OverflowError,
     RuntimeError,
     TypeError,
@@ -23,7 +24,7 @@ DAMAGE = (
     struct.error,
     zlib.error,
 )
-"""What pydicom and its decoders raise over damaged bytes; RecursionError is a RuntimeError."""
+"""What pydicom and its decoders raise over damaged bytes, in memory too; RecursionError is a RuntimeError."""
 
 
 def stated(header: Dataset, keyword: str) -> object | None:
