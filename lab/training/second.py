@@ -83,7 +83,7 @@ def teach(
     weights = _morphology_weights(examples, len(morphologies))
     second_stage.train()
     for step in range(steps):
-        rate = LEARNING_RATE * min(1.0, (step + 1) / WARM_UP_STEPS)
+        rate = LEARNING_RATE * min(1.0, (step + 1) / min(WARM_UP_STEPS, steps // 4 + 1))
         for group in optimizer.param_groups:
             group["lr"] = rate * (0.5 * (1 + math.cos(math.pi * step / steps)) + 0.01)
         chosen = [examples[place] for place in rng.choice(len(examples), CLUSTERS, p=chances)]

@@ -13,6 +13,7 @@ from mammography.finding import (
     Distribution,
     Finding,
     FindingAssessment,
+    FindingKind,
     Morphology,
     Speck,
 )
@@ -155,6 +156,25 @@ def test_a_finding_of_one_calcification_is_an_individual_calcification():
     assert float(report.value_below(found.place, codes.DIAMETER)) == pytest.approx(0.21)
 
 
+def test_a_large_calcification_is_an_individual_calcification_of_its_type_and_optional_to_show():
+    headers = [header_of(image(R_CC))]
+    large = cluster(
+        60,
+        60,
+        specks=1,
+        call=FindingAssessment.BENIGN,
+        kind=FindingKind.LARGE,
+        morphology=Morphology.VASCULAR,
+    )
+    report = report_on(headers, reading(headers[0], large))
+    (found,) = report.findings
+    assert found.kind == codes.INDIVIDUAL_CALCIFICATION.value
+    assert found.outline is not None
+    assert report.value_below(found.place, codes.CALCIFICATION_TYPE) == codes.TYPES[Morphology.VASCULAR].value
+    assert report.value_below(found.place, codes.RENDERING_INTENT) == codes.PRESENTATION_OPTIONAL.value
+    assert "marked 1 large benign calcification." in impression_of(report)
+
+
 def test_neither_probability_of_cancer_nor_an_assessment_category_is_written():
     objects = answered(screening_images())
     content = objects[0].encode()
@@ -187,6 +207,7 @@ found = st.builds(
     assessment=st.sampled_from(FindingAssessment),
     morphology=st.none() | st.sampled_from(Morphology),
     distribution=st.none() | st.sampled_from(Distribution),
+    kind=st.sampled_from(FindingKind),
 )
 HEADERS = [header_of(image(view)) for view in (R_CC, L_CC)]
 

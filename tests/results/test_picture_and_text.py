@@ -3,8 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mammography.finding import Distribution, FindingAssessment, Morphology
+from mammography.finding import Distribution, FindingAssessment, FindingKind, Morphology
 from mammography.mammogram import Mammogram, open_mammogram
+from mammography.results.marks import label_of
 from mammography.results.picture import COLOURS, draw
 from mammography.results.text import report_text
 from tests.results.mammograms import (
@@ -98,6 +99,24 @@ def test_the_text_says_all_that_the_reader_says():
     )
     assert "Image 2: L CC, 160 columns x 200 rows" in text
     assert "  Not read: The pixel data is truncated." in text
+
+
+def test_the_text_says_what_a_large_calcification_is_and_every_remark():
+    header = header_of(image(R_CC))
+    benign = {"call": FindingAssessment.BENIGN, "specks": 1, "kind": FindingKind.LARGE}
+    vascular, unclear = cluster(60, 80, morphology=Morphology.VASCULAR, **benign), cluster(90, 90, **benign)
+    said = dataclasses.replace(
+        reading(header, cluster(30, 30), vascular, unclear), remarks=("It is blurred",)
+    )
+    text = report_text(assessment(said), [header])
+    assert "  Marked: 1 suspicious finding of calcifications and 2 large benign calcifications." in text
+    assert "  Remark: It is blurred." in text
+    assert (
+        "  2. large benign calcification (vascular) (detection 93 %), as large as a disc of 0.2 mm"
+        " around column 54, row 78" in text
+    )
+    assert "  3. large benign calcification (detection 93 %)" in text
+    assert label_of(2, vascular) == "2 large benign calcification (vascular)"
 
 
 def test_the_text_names_an_image_without_a_view_and_one_without_findings():

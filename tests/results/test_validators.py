@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
-from mammography.finding import Distribution, FindingAssessment, Morphology
+from mammography.finding import Distribution, FindingAssessment, FindingKind, Morphology
 from mammography.results.compose import compose
 from mammography.results.composed import Predecessor
 from tests.judges import dciodvfy, dcmpschk, dsrdump, pixelmed, run
@@ -82,8 +82,16 @@ def every_word(images: list[Dataset]) -> list[bytes]:
         for place, word in enumerate(Morphology)
     ]
     unstated = cluster(130, 180, specks=2)
+    large = cluster(
+        100,
+        180,
+        call=FindingAssessment.BENIGN,
+        specks=1,
+        kind=FindingKind.LARGE,
+        morphology=Morphology.VASCULAR,
+    )
     headers = [header_of(each) for each in images]
-    readings = reading(headers[0], *clusters, unstated), unread(headers[1])
+    readings = reading(headers[0], *clusters, unstated, large), unread(headers[1])
     objects = compose(headers=headers, assessment=assessment(*readings), study_instance_uid=STUDY, revision=1)
     return [each.encode() for each in objects]
 
