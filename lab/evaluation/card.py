@@ -101,10 +101,16 @@ def _calibrated(calibration: Calibration) -> str:
 
 
 def _withheld(figures: Figures) -> str:
-    """Return how many images were withheld, and why."""
-    counted = f"{figures.withheld} of {figures.images}, with {figures.withheld_lesions} lesions"
+    """Return how many images were withheld, what that cost and spared, and why."""
+    kept = figures.withheld
+    counted = f"{kept.images} of {figures.images}"
+    if not kept.images:
+        return counted
     reasons = "; ".join(f"{count} x {reason}" for reason, count in figures.reasons.items())
-    return f"{counted}: {reasons}" if reasons else counted
+    return (
+        f"{counted}; {kept.lesions} lesions on them, of which {kept.found} had been found, and "
+        f"{kept.false_marks} false marks: {reasons}"
+    )
 
 
 def _foot(figures: Figures) -> list[str]:

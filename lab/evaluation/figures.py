@@ -41,6 +41,16 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Withheld:
+    """What the gate kept back: images, lesions on them, how many would have been found, and false marks."""
+
+    images: int
+    lesions: int
+    found: int
+    false_marks: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """Lesions and specks from one visibility on. Keys of `lesions_at`, `specks_at`: false marks per image."""
 
@@ -75,8 +85,7 @@ class Figures:
     images: int
     not_drawn: int
     """Studies that the phantom could not draw."""
-    withheld: int
-    withheld_lesions: int
+    withheld: Withheld
     reasons: dict[str, int]
     operating_point: str
     reached: dict[str, Reached]
@@ -129,7 +138,7 @@ def lesions_of(records: Sequence[StudyRecord], *, d_prime: float = VISIBILITIES[
 
 def best_mark(image: ImageRecord, lesion: LesionRecord) -> MarkRecord | None:
     """Return the surest mark on a lesion."""
-    own = [mark for mark in image.marks if lesion.number in mark.lesions]
+    own = [mark for mark in image.shown if lesion.number in mark.lesions]
     return max(own, key=lambda mark: mark.detection, default=None)
 
 
@@ -146,7 +155,7 @@ def clusters(records: Sequence[StudyRecord], *, d_prime: float = VISIBILITIES[0]
     false = [
         (mark.detection, unit)
         for unit, image in images_of(records)
-        for mark in image.marks
+        for mark in image.shown
         if mark.verdict is Verdict.FALSE
     ]
     return free_response([(each.detection, each.unit) for each in seen], false, _images(records))
@@ -185,10 +194,7 @@ def figures_of(studies: Sequence[StudyRecord], plan: ReaderPlan) -> Figures:
         studies=len(records),
         images=len(images),
         not_drawn=len(studies) - len(records),
-        withheld=len(withheld),
-        withheld_lesions=sum(
-            lesion.visibility >= VISIBILITIES[0] for image in withheld for lesion in image.lesions
-        ),
+        withheld=_withheld(withheld, threshold),
         reasons=dict(Counter(_without_numbers(image.reason or "") for image in withheld).most_common()),
         operating_point=plan.operating_point,
         reached={name: _reached(records, score) for name, score in plan.operating_points.items()},
@@ -201,7 +207,7 @@ def figures_of(studies: Sequence[StudyRecord], plan: ReaderPlan) -> Figures:
         afroc_area=alternative_area(
             [each.detection for each in seen],
             [
-                max((m.detection for m in image.marks if m.verdict is Verdict.FALSE), default=-math.inf)
+                max((m.detection for m in image.shown if m.verdict is Verdict.FALSE), default=-math.inf)
                 for image in images
                 if not image.lesions
             ],
@@ -218,7 +224,7 @@ def figures_of(studies: Sequence[StudyRecord], plan: ReaderPlan) -> Figures:
             Counter(
                 mark.near or "nothing known"
                 for image in images
-                for mark in image.marks
+                for mark in image.shown
                 if mark.verdict is Verdict.FALSE and mark.detection >= threshold
             ).most_common()
         ),
@@ -249,14 +255,14 @@ def _reached(records: Sequence[StudyRecord], threshold: float) -> Reached:
     seen = lesions_of(records)
     images = [image for _, image in images_of(records)]
     verdicts = Counter(
-        mark.verdict for image in images for mark in image.marks if mark.detection >= threshold
+        mark.verdict for image in images for mark in image.shown if mark.detection >= threshold
     )
     normal = normal_breasts(records)
     unmarked = [
         all(
             image.reason is None
             and not image.false_large
-            and all(mark.detection < threshold for mark in image.marks)
+            and all(mark.detection < threshold for mark in image.shown)
             for image in breast
         )
         for breast in normal
@@ -267,6 +273,23 @@ def _reached(records: Sequence[StudyRecord], threshold: float) -> Reached:
         false_marks=verdicts[Verdict.FALSE] / max(len(images), 1),
         others=verdicts[Verdict.NEITHER] / max(len(images), 1),
         unmarked=wilson(sum(unmarked), len(normal)),
+    )
+
+
+def _withheld(images: Sequence[ImageRecord], threshold: float) -> Withheld:
+    """Return what lies on withheld images, and what would have been marked there."""
+    lesions = [
+        any(lesion.number in mark.lesions and mark.detection >= threshold for mark in image.marks)
+        for image in images
+        for lesion in image.lesions
+        if lesion.visibility >= VISIBILITIES[0]
+    ]
+    marks = [mark for image in images for mark in image.marks if mark.detection >= threshold]
+    return Withheld(
+        images=len(images),
+        lesions=len(lesions),
+        found=sum(lesions),
+        false_marks=sum(mark.verdict is Verdict.FALSE for mark in marks),
     )
 
 
@@ -298,7 +321,7 @@ def _grading(records: Sequence[StudyRecord], found: Sequence[Seen], rng: Generat
     judged = [
         (mark.detection, mark.verdict is Verdict.LESION, unit)
         for unit, image in images_of(records)
-        for mark in image.marks
+        for mark in image.shown
         if mark.verdict is not Verdict.NEITHER
     ]
     said, true, units = columns(graded)

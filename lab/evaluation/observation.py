@@ -152,15 +152,17 @@ class Observer:
     def _image(self, scene: Scene, said: ImageReading) -> tuple[ImageRecord, tuple[Finding, ...]]:
         """Return one image's record, and its clusters in the order of the record's marks."""
         seen = self._reader.seen.get(said.sop_instance_uid)
+        read = said.status is ReadStatus.READ
         findings: tuple[Finding, ...] = ()
         scores, places = np.zeros(0), np.zeros((0, 2))
-        if seen is not None and said.status is ReadStatus.READ:
-            assert seen.reading.status is ReadStatus.READ, "without thresholds, more is read"  # noqa: S101
-            scores, places = seen.points.scores, stored_places(seen.points, seen.grid)
+        if seen is not None:
+            assert not read or seen.reading.status is ReadStatus.READ, "without thresholds, more is read"  # noqa: S101
             findings = seen.reading.findings
+        if seen is not None and read:
+            scores, places = seen.points.scores, stored_places(seen.points, seen.grid)
         single = match_marks(scene, scores, places)
         clusters = tuple(finding for finding in findings if finding.kind is FindingKind.CLUSTER)
-        large = [finding for finding in findings if finding.kind is FindingKind.LARGE]
+        large = [finding for finding in findings if read and finding.kind is FindingKind.LARGE]
         groups = [group for group in scene.groups if group.morphology not in LARGE]
         record = ImageRecord(
             laterality=scene.view.laterality,
@@ -171,7 +173,7 @@ class Observer:
             empty=not scene.specks,
             reason=said.reason,
             points=int((scores >= self.plan.point_score).sum()),
-            lesions=tuple(_lesion(scene, group, clusters) for group in groups),
+            lesions=tuple(_lesion(scene, group, clusters if read else ()) for group in groups),
             marks=tuple(mark_of(scene, finding) for finding in clusters),
             specks=tuple(
                 (round(d_prime, 2), score)

@@ -62,10 +62,10 @@ class LargeRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRecord:
-    """One image. `reason`: why it was withheld; a withheld image has no marks and no scores.
+    """One image. `reason`: why it was withheld; `marks` are then those that would have been shown.
 
-    `specks`: d' and best score of every speck of d' 5 or more that lies in no large calcification.
-    `false_specks`: scores of points on nothing. `false_large`: what marks on nothing large were called.
+    `specks`: d' and best score of every speck of d' 5 or more that lies in no large calcification, 0 on a
+    withheld image. `false_specks`: scores of points on nothing. `false_large`: what marks on nothing large were called.
     `empty`: it shows no calcification at all.
     """
 
@@ -83,6 +83,11 @@ class ImageRecord:
     false_specks: tuple[float, ...]
     large: tuple[LargeRecord, ...]
     false_large: tuple[str, ...]
+
+    @property
+    def shown(self) -> tuple[MarkRecord, ...]:
+        """The marks that count: none of a withheld image."""
+        return self.marks if self.reason is None else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,7 +74,7 @@ def _false_marks(records: Sequence[StudyRecord], folder: Path) -> list[tuple[str
     false = [
         (records[unit].study, image, mark)
         for unit, image in images_of(records)
-        for mark in image.marks
+        for mark in image.shown
         if mark.verdict is Verdict.FALSE and mark.picture is not None
     ]
     false.sort(key=lambda each: -each[2].detection)

@@ -96,7 +96,7 @@ def _image_row(
     false = sum(
         mark.verdict is Verdict.FALSE and mark.detection >= threshold
         for image in images
-        for mark in image.marks
+        for mark in image.shown
     )
     return Row(
         name=name,

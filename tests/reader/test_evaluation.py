@@ -122,11 +122,23 @@ def test_a_withheld_image_finds_nothing_and_is_counted(easy_scene: Scene, tmp_pa
     path = mammogram_file(tmp_path / "image.dcm", easy_scene.pixels, ImagerPixelSpacing=None)
     observation = Observer(open_weights(SHIPPED_WEIGHTS)).observe(7, [easy_scene], [path])
     figures = figures_of([observation.record], _plan())
-    assert (figures.withheld, figures.withheld_lesions) == (1, 1)
+    assert (figures.withheld.images, figures.withheld.lesions, figures.withheld.found) == (1, 1, 0)
     (reason,) = figures.reasons
     assert "spacing" in reason.lower()
     assert figures.reached["standard"].sensitivity.value == 0
     assert figures.asked[0].specks_at["10"].value == 0
+
+
+def test_what_a_gate_keeps_back_counts_for_nothing_but_is_told():
+    records = _measurement()
+    first = replace(records[0].images[0], reason="The result is withheld: 7 marks, 1.2e-05 and 3 too many.")
+    figures = figures_of([replace(records[0], images=(first, records[0].images[1])), *records[1:]], _plan())
+    kept = figures.withheld
+    assert (kept.images, kept.lesions, kept.found, kept.false_marks) == (1, 1, 1, 1)
+    assert figures.reached["standard"].sensitivity.value == 1 / 3
+    assert figures.reached["standard"].false_marks == 0
+    assert figures.reasons == {"The result is withheld: n marks, n and n too many.": 1}
+    assert "1 of 4; 1 lesions on them, of which 1 had been found, and 1 false marks" in told(figures, "")
 
 
 def test_the_figures_of_a_hand_made_measurement():
