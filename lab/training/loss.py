@@ -75,14 +75,22 @@ def _large(logits: Tensor, kind: Tensor) -> Tensor:
 
 
 def _bag(logit: Tensor, bag: Tensor) -> Tensor:
-    """Return how far the best cell of each region is from a calcification (multiple instance learning)."""
-    if not bag.any():
-        return logit.new_zeros(())
+    """Return how far the best cell of each region is from a calcification (multiple instance learning).
+
+    A region that reaches over the crop's edge is passed over: its calcifications may lie outside.
+    """
     best = functional.max_pool2d(logit, 2)[:, 0]
     losses = [
         functional.softplus(-best[image][bag[image] == number].max())
         for image in range(len(bag))
-        for number in torch.unique(bag[image]).tolist()
-        if number
+        for number in _whole_regions(bag[image])
     ]
-    return torch.stack(losses).mean()
+    return torch.stack(losses).mean() if losses else logit.new_zeros(())
+
+
+def _whole_regions(bag: Tensor) -> list[float]:
+    """Return the numbers of the regions that lie in a crop from end to end."""
+    if not bag.any():
+        return []
+    cut = set(torch.cat([bag[0], bag[-1], bag[:, 0], bag[:, -1]]).tolist())
+    return [number for number in torch.unique(bag).tolist() if number and number not in cut]
