@@ -19,12 +19,14 @@ from lab.datasets.pictures import open_case
 from lab.datasets.windows import windows_of
 from lab.phantom.lesions import plan_lesion
 from lab.phantom.scene import make_scene
-from lab.training.batches import draw_batch
+from lab.training.batches import CROP, Batch, draw_batch
 from lab.training.lesson import read_lesson, write_lesson
+from lab.training.loss import losses_of
+from lab.training.run import false_peaks
 from lab.training.scenes import first_plan
 from mammography.coordinates import ImagePoint
 from mammography.finding import Morphology
-from mammography.reader.network import CELL, COARSE_CELL
+from mammography.reader.network import CELL, COARSE_CELL, Network
 from mammography.reader.preprocessing import density_values, prepare
 from mammography.view import Laterality, View, ViewPosition
 from tests.datasets.layouts import (
@@ -153,6 +155,38 @@ def test_a_mask_asks_for_something_within_it_and_for_nothing_outside(tmp_path, s
     assert lesson.heat.max() == 0
     assert not lesson.weight[2 * down, 2 * across].any()
     assert lesson.weight.mean() > 0.3
+
+
+def test_crops_hold_whole_regions_and_a_region_is_missed_only_where_it_is_whole(tmp_path, scene, corners):
+    boxed = whole_lesson(catalogue_of(DatasetKind.VINDR, vindr_folder(tmp_path, scene, corners)).cases[0])
+    batch = draw_batch({tmp_path: boxed}, {}, crops=40, rng=np.random.default_rng(0))
+    whole = [
+        bool(bag.any()) and not bag[0, [0, -1]].any() and not bag[0, :, [0, -1]].any() for bag in batch.bag
+    ]
+    assert 12 < sum(whole) < 40
+    network = Network((8, 8, 8, 8), len(PLAN.morphologies), len(PLAN.large)).eval()
+    maps = network(torch.zeros(1, 2, CROP, CROP))
+    silent = maps._replace(center=torch.full_like(maps.center, -5.0))
+    for bag, held in zip(batch.bag, whole, strict=True):
+        one = Batch(*(part[:1] for part in batch))._replace(bag=bag[None])
+        missed = losses_of(silent, one, torch.ones(len(PLAN.morphologies))).bag.item()
+        assert (missed > 4.9) if held else (missed == 0.0)
+
+
+def test_peaks_are_mistakes_only_where_somebody_would_have_marked_them(tmp_path, scene, corners):
+    boxed, clear = (
+        whole_lesson(c) for c in catalogue_of(DatasetKind.VINDR, vindr_folder(tmp_path, scene, corners)).cases
+    )
+    torch.manual_seed(0)
+    network = Network((8, 8, 8, 8), len(PLAN.morphologies), len(PLAN.large)).eval()
+    with torch.no_grad():
+        network.fine_head.bias[0] = 3.0  # sees specks everywhere
+    assert len(false_peaks(network, boxed)) == 0
+    assert len(false_peaks(network, clear)) > 10
+    marked = whole_lesson(
+        catalogue_of(DatasetKind.INBREAST, inbreast_folder(tmp_path / "b", scene, corners)).cases[0]
+    )
+    assert len(false_peaks(network, marked)) > 10
 
 
 def vindr_folder(root, scene, corners):
