@@ -28,9 +28,9 @@ class QualityBounds(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    beta: tuple[float, float] = (1.6, 4.4)
-    power: tuple[float, float] = (5e-6, 5e-3)
-    fall: tuple[float, float] = (2.5, 300.0)
+    beta: tuple[float, float] = (1.5, 4.4)
+    power: tuple[float, float] = (2e-6, 5e-3)
+    fall: tuple[float, float] = (2.5, 3000.0)
     noise: float = 0.12
     edges: float = 200.0
     """Steps within one pixel, for each square centimetre."""
@@ -39,10 +39,10 @@ class QualityBounds(BaseModel):
     unread: float = 0.5
     least_area_mm2: float = 1000.0
 
-    familiar_beta: tuple[float, float] = (2.0, 4.2)
-    familiar_power: tuple[float, float] = (2e-5, 2e-3)
-    familiar_fall: tuple[float, float] = (5.0, 120.0)
-    familiar_noise: float = 0.08
+    familiar_beta: tuple[float, float] = (1.8, 3.8)
+    familiar_power: tuple[float, float] = (1e-5, 2e-3)
+    familiar_fall: tuple[float, float] = (4.0, 1000.0)
+    familiar_noise: float = 0.1
     familiar_scatter: float = 0.6
     """Candidate points outside every mark, for each square centimetre."""
     most_marks: int = 3
