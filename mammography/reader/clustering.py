@@ -20,8 +20,8 @@ Places = NDArray[np.float64]
 SQUARE_CENTIMETRE_RADIUS_MM = 10.0 / math.sqrt(math.pi)
 GROUPED_EXTENT_MM = 20.0
 """A grouped distribution is no wider than this (BI-RADS 5th edition)."""
-LINEAR_RATIO, LINEAR_LENGTH_MM = 0.25, 8.0
-SEGMENTAL_RATIO, SEGMENTAL_ANGLE_DEGREES = 0.65, 25.0
+LINEAR_RATIO, LINEAR_LENGTH_MM = 0.18, 8.0
+SEGMENTAL_RATIO, SEGMENTAL_ANGLE_DEGREES = 0.5, 25.0
 DIFFUSE_SHARE = 2 / 3
 RATIO_MARGIN, EXTENT_MARGIN_MM, ANGLE_MARGIN_DEGREES, SHARE_MARGIN = 0.03, 1.0, 4.0, 0.05
 """How far beyond a rule's limit the odds of a distribution are e to 1."""

@@ -25,7 +25,7 @@ from mammography.view import Laterality, ViewPosition
 
 DEPTH_SIGMA_MM, DEPTH_GATE_MM = 6.0, 15.0
 """How far depths in two views differ, and from where on two findings are never the same lesion."""
-COUNT_SIGMA, EXTENT_SIGMA = 0.9, 0.7
+COUNT_SIGMA, EXTENT_SIGMA = 1.3, 1.0
 """Deviation of the natural logarithm of the ratio of two counts, and of two extents."""
 LEAST_SCORE = 0.15
 """Two findings below this are said to correspond to nothing."""
