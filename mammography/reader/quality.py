@@ -154,6 +154,8 @@ def remarks_of(mammogram: Mammogram, prepared: Prepared) -> tuple[str, ...]:
         remarks.append("The breast has an implant that is not displaced: what it covers was not read.")
     if (number_of(header, "BitsStored") or 16) <= 8:
         remarks.append("The pixels have no more than 8 bits, so that faint calcifications may be lost.")
+    if "GENERATED_2D" in list(header.get("ImageType") or []):
+        remarks.append("The image was generated from a tomosynthesis, which the reader was not taught on.")
     remarks += [sentence for sentence in (_side_remark(mammogram, prepared),) if sentence]
     return tuple(remarks)
 
