@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from lab.evaluation.matching import Verdict
 from lab.evaluation.statistics import wilson
-from lab.phantom.study import make_study
+from lab.phantom.study import draw_study
 from lab.phantom.truth import Scene
 from lab.training.choice import Chosen, choose
 from lab.training.fitting import HeldOut, SceneCases, collect, unfitted
@@ -35,8 +36,6 @@ MEASURED_RULE = "\n\n---\n\n"
 NOT_MEASURED = "Not yet"
 SECOND_STAGE_SCENES = 200_000
 """Among the validation windows, the first that teaches the second stage."""
-VIEWS = 4
-"""Images of a whole validation study."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +47,20 @@ class History:
     scenes: int
     seed: int
     command: str
+    data: tuple[str, ...] = ()
+    """Data sets that were mixed in."""
+
+    @property
+    def trained_on(self) -> str:
+        """The sentence that every report carries."""
+        if not self.data:
+            return TRAINED_ON
+        return f"Synthetic images (phantom) and {', '.join(self.data)}. Not for clinical use."
 
 
 def scenes_to_look_at(*, windows: int, whole: int) -> int:
     """Return how often `finish` yields: windows teach the second stage, and as many more fit the models."""
-    return 2 * windows + whole // VIEWS * VIEWS
+    return 2 * windows + whole
 
 
 def finish(
@@ -61,7 +69,7 @@ def finish(
     """Write a weights folder; yields what is being done, once for every scene looked at.
 
     The second stage is taught on windows that the network never saw. The models are fitted on other windows and on
-    whole images (of studies: four make one), and thresholds come from the whole images, by models fitted
+    whole images of studies, and thresholds come from the whole images, by models fitted
     without them.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -92,7 +100,7 @@ def finish(
     for name, content in contents.items():
         (out / name).write_bytes(content)
     files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    final = chosen.plan.model_copy(update={"trained_on": TRAINED_ON, "files": files})
+    final = chosen.plan.model_copy(update={"trained_on": history.trained_on, "files": files})
     (out / PLAN_FILE).write_text(final.model_dump_json(indent=1) + "\n")
     (out / CARD_FILE).write_text(_card(final, history, cases[True], chosen, windows))
 
@@ -129,8 +137,8 @@ def _windows(first: int, count: int, seed: int) -> Iterable[Scene]:
 
 def _whole_images(count: int, seed: int) -> Iterator[Scene]:
     """Return the images of whole validation studies, drawn as they are needed."""
-    for number in range(count // VIEWS):
-        yield from make_study(FIRST_SEED + seed * SEEDS_PER_RUN + VALIDATION_SEEDS + number)
+    first = FIRST_SEED + seed * SEEDS_PER_RUN + VALIDATION_SEEDS
+    return islice(chain.from_iterable(draw_study(first + number) for number in range(count)), count)
 
 
 def _card(plan: ReaderPlan, history: History, scenes: list[SceneCases], chosen: Chosen, windows: int) -> str:

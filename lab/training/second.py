@@ -64,15 +64,18 @@ def examples_of(scenes: Iterable[Scene], reader: Reader) -> Iterator[list[Exampl
 
 
 def teach(
-    examples: Sequence[Example], morphologies: Sequence[Morphology], *, seed: int, steps: int = STEPS
+    examples: Sequence[Example], morphologies: Sequence[Morphology], *, seed: int, steps: int | None = None
 ) -> SecondStage | None:
     """Return a second stage taught on examples, or None where there are too few of either kind.
+
+    Without `steps` each example is looked at some fifty times, at most STEPS steps long.
 
     The same examples and seed give the same weights on one thread.
     """
     calcification = np.array([example.calcification for example in examples], dtype=np.bool_)
     if min(calcification.sum(), (~calcification).sum()) < FEWEST_EXAMPLES:
         return None
+    steps = min(STEPS, 2 * len(examples)) if steps is None else steps
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     second_stage = SecondStage(len(morphologies))
