@@ -12,7 +12,7 @@ from lab.phantom.calcification import Shape
 from lab.phantom.condition import Acquisition, Condition, draw_acquisition
 from lab.phantom.detector import DetectorPlan, Exposure, attenuation, d_prime, expose, plan_detector
 from lab.phantom.distractors import draw_traps
-from lab.phantom.fields import Field, generator
+from lab.phantom.fields import Field, enlarge, generator
 from lab.phantom.film import FilmPlan, develop, draw_film_marks, screen, share_kept
 from lab.phantom.lesions import LesionPlan, SpeckPlan, random_lesions
 from lab.phantom.overlay import (
@@ -162,20 +162,20 @@ def _draw(
     """Return a view of a breast with its chest wall on the left."""
     anatomy = draw_anatomy(plan, drawn_as(view), shown, rng)
     tissue = draw_tissue(anatomy, rng)
-    behind = np.zeros((shown.rows // 2, shown.columns // 2), np.float32)
+    behind = None
     if implant:
-        displaced = ViewModifier.IMPLANT_DISPLACED in view.modifiers
-        where = draw_implant(behind, anatomy, rng, displaced=displaced)
-        anatomy = replace(anatomy, pectoral=np.maximum(anatomy.pectoral, where))
+        behind = draw_implant(anatomy, rng, displaced=ViewModifier.IMPLANT_DISPLACED in view.modifiers)
+        tissue = replace(tissue, gland=tissue.gland * (1 - 0.9 * enlarge(behind.where, 2)))
     if ViewModifier.SPOT_COMPRESSION in view.modifiers:
         anatomy = replace(anatomy, depth=np.minimum(anatomy.depth, spot_distance(shown, rng)))
-    specks = _place_all(anatomy, tissue, lesions, view, singles, whole=whole, rng=rng)
+    placed_in = anatomy if behind is None else behind.beside(anatomy)
+    specks = _place_all(placed_in, tissue, lesions, view, singles, whole=whole, rng=rng)
     calcium = np.zeros((shown.rows, shown.columns), np.float32)
     for speck in specks:
         add_to(calcium, speck.thickness, speck.top, speck.left)
     traps = draw_traps(anatomy, tissue.gland, rng)
     exposure = expose(
-        attenuation(anatomy, tissue, traps.line + behind),
+        attenuation(anatomy, tissue, traps.line),
         anatomy.inside.astype(np.float32),
         calcium,
         traps.metal,
@@ -186,7 +186,11 @@ def _draw(
     if taken.film is None:
         found += draw_detector_faults(exposure.signal, rng)
         presentation = present(exposure, anatomy, taken.vendor, rng)
+        if behind is not None:
+            behind.show(presentation)
+            exposure = behind.before(exposure)
     else:
+        exposure = exposure if behind is None else behind.before(exposure)
         presentation = develop(exposure, anatomy, taken.film, rng)
         found += draw_film_marks(presentation.values, anatomy, taken.film, rng)
     found += _overlay(presentation, anatomy, taken.vendor.air, view, whole=whole, rng=rng)

@@ -4,11 +4,15 @@ A view is drawn as the nearer of the two that the phantom knows: craniocaudal fr
 oblique from the side. Magnified and spot views show a part of the breast.
 """
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 from numpy.random import Generator
 
 from lab.phantom.anatomy import Anatomy, Window
+from lab.phantom.detector import Exposure
 from lab.phantom.fields import Field, enlarge, smooth_step
+from lab.phantom.presentation import WHITE, Presentation
 from mammography.view import View, ViewModifier, ViewPosition
 
 MAGNIFICATION = 1.8
@@ -39,11 +43,36 @@ def spot_distance(window: Window, rng: Generator) -> Field:
     return np.asarray(half - np.maximum(off_down, off_across), dtype=np.float32)
 
 
-def draw_implant(line: Field, anatomy: Anatomy, rng: Generator, *, displaced: bool) -> Field:
-    """Draw an implant behind the tissue, or, displaced, what of it stays in view; `line` has 2 x 2 pixels a cell.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Implant:
+    """An implant in one view: where it lies, 0 to 1, one element per 4 x 4 pixels, and what it takes of the beam.
 
-    Return where it lies, 0 to 1, one element per 4 x 4 pixels.
+    `line`: its line integral, one element per 2 x 2 pixels. `white`: how bright it is shown, 1 for the top of the
+    window. Vendors show implants even and bright and leave them out of the grey scale of the tissue.
     """
+
+    where: Field
+    line: Field
+    white: float
+
+    def beside(self, anatomy: Anatomy) -> Anatomy:
+        """Return the anatomy with the implant among what calcifications stay clear of."""
+        return replace(anatomy, pectoral=np.maximum(anatomy.pectoral, self.where))
+
+    def before(self, exposure: Exposure) -> Exposure:
+        """Return the exposure behind the implant; its grain is that of the tissue beside it."""
+        left = np.exp(-enlarge(self.line, 2))
+        return replace(exposure, signal=np.maximum(exposure.signal * left, 1), clean=exposure.clean * left)
+
+    def show(self, picture: Presentation) -> None:
+        """Whiten the implant in a picture For Presentation; a little of the tissue before it stays."""
+        level = min(picture.window_center + self.white * picture.window_width / 2, WHITE - 60)
+        cover = enlarge(self.where, 4) * np.float32(0.92)
+        picture.values[:] = picture.values * (1 - cover) + cover * np.float32(level)
+
+
+def draw_implant(anatomy: Anatomy, rng: Generator, *, displaced: bool) -> Implant:
+    """Return an implant behind the tissue, or, displaced, what of it stays in view."""
     window, plan = anatomy.window, anatomy.plan
     reach = plan.protrusion * window.detector_width_mm
     tall = plan.height * window.detector_height_mm
@@ -55,14 +84,16 @@ def draw_implant(line: Field, anatomy: Anatomy, rng: Generator, *, displaced: bo
         center = (anatomy.nipple_down_mm + rng.normal() * 5, reach * rng.uniform(0.1, 0.2))
     down, across = window.centers(4)
     off = np.hypot((down - center[0]) / radii[0], (across - center[1]) / radii[1])
-    body = np.sqrt(np.clip(1 - off**4, 0, 1)) * smooth_step((1 - off) * min(radii) / 0.8)
+    where = smooth_step((1 - off) * min(radii) / 0.8) * (anatomy.depth > 0)
+    body = np.sqrt(np.clip(1 - off**4, 0, 1)) * where
     silicone = rng.random() < 0.7
-    strength = rng.uniform(1.2, 2.2) if silicone else rng.uniform(0.5, 0.8)
-    line += enlarge((body * strength).astype(np.float32), 2)
+    line = enlarge(
+        (body * (rng.uniform(1.2, 2.2) if silicone else rng.uniform(0.5, 0.8))).astype(np.float32), 2
+    )
     if not silicone:
         line += _saline_folds(anatomy, center, radii, rng)
-    where = smooth_step((1.02 - off) * min(radii)) * (anatomy.depth > 0)
-    return np.asarray(where, dtype=np.float32)
+    white = rng.uniform(0.9, 1.4) if silicone else rng.uniform(0.4, 0.8)
+    return Implant(where=where.astype(np.float32), line=line, white=float(white))
 
 
 def _saline_folds(
