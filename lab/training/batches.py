@@ -1,6 +1,6 @@
 """Crops of lessons, chosen so that calcifications, traps, and what the network mistook are all seen often."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,9 +36,12 @@ class Choice(NamedTuple):
     speck: float = 0.55
     distractor: float = 0.06
     mistake: float = 0.25
+    data: float = 0.5
+    """Of all crops, where there are lessons of data sets: their share."""
 
 
 USUAL_CHOICE = Choice()
+_NONE: Mapping[Path, Lesson] = {}
 
 
 def draw_batch(
@@ -48,35 +51,55 @@ def draw_batch(
     crops: int,
     rng: Generator,
     choice: Choice = USUAL_CHOICE,
+    data: Mapping[Path, Lesson] = _NONE,
 ) -> Batch:
-    """Return random crops of random lessons, turned, mirrored, and varied in grey values and noise."""
-    paths: Sequence[Path] = list(lessons)
-    with_mistakes = [path for path in mistakes if len(mistakes[path]) and path in lessons]
+    """Return random crops of random lessons, turned, mirrored, and varied in grey values and noise.
+
+    `data`: lessons of data sets, mixed in as `choice` says.
+    """
+    sources = [
+        (source, list(source), [path for path in mistakes if len(mistakes[path]) and path in source])
+        for source in (lessons, data)
+    ]
     drawn = []
     for _ in range(crops):
+        source, paths, with_mistakes = sources[1 if data and rng.random() < choice.data else 0]
         if with_mistakes and rng.random() < choice.mistake:
             path = with_mistakes[int(rng.integers(len(with_mistakes)))]
+            lesson = source[path]
             center = _near(mistakes[path], rng)
         else:
             path = paths[int(rng.integers(len(paths)))]
-            center = _center(lessons[path], rng, choice)
-        drawn.append(_crop(lessons[path], center, rng))
+            lesson = source[path]
+            center = _center(lesson, rng, choice)
+        drawn.append(_crop(lesson, center, rng))
     return Batch(*(torch.from_numpy(np.stack(maps)) for maps in zip(*drawn, strict=True)))
 
 
 def _center(lesson: Lesson, rng: Generator, choice: Choice) -> tuple[float, float]:
-    """Return (row, column) of the crop's middle: near a visible speck, near a trap, or anywhere in the breast."""
+    """Return (row, column) of the crop's middle: near a visible speck, at a region, near a trap, or anywhere in the breast."""
     dice = rng.random()
     visible = lesson.specks[lesson.specks[:, 3] >= VISIBLE_D_PRIME]
     if dice < choice.speck and len(visible):
         numbers = np.unique(visible[:, 4])  # every group is as likely, however many specks it has
         chosen = visible[visible[:, 4] == rng.choice(numbers)]
         return _near(chosen[:, :2], rng)
+    if dice < choice.speck and lesson.bag.any():
+        return _at_a_region(lesson.bag, rng)
     if dice < choice.speck + choice.distractor and len(lesson.distractors):
         return _near(lesson.distractors, rng)
     rows, columns = np.nonzero(lesson.breast)
     place = int(rng.integers(len(rows)))
     return rows[place] * 8.0, columns[place] * 8.0
+
+
+def _at_a_region(bag: NDArray[np.int16], rng: Generator) -> tuple[float, float]:
+    """Return a place near the middle of one of the regions with calcifications, so that a crop can hold all of it."""
+    number = rng.choice(np.unique(bag[bag > 0]))
+    row, column = (
+        COARSE_CELL * float(cells.min() + cells.max() + 1) / 2 for cells in np.nonzero(bag == number)
+    )
+    return row + rng.uniform(-30, 30), column + rng.uniform(-30, 30)
 
 
 def _near(points: NDArray[np.float32], rng: Generator) -> tuple[float, float]:

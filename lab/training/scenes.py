@@ -1,6 +1,5 @@
 """The scenes that lessons are made from: windows of synthetic breasts, each from a seed of its own."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import numpy as np
 from lab.phantom.scene import make_scene
 from lab.phantom.truth import Scene
 from lab.training.lesson import lesson_of, write_lesson
+from lab.training.resampling import resampled
 from mammography.finding import Morphology
 from mammography.reader.plan import NETWORK_FILE, ReaderPlan
 from mammography.view import SCREENING_SET
@@ -20,6 +20,8 @@ VALIDATION_SEEDS = 5_000_000
 WINDOW_ROWS, WINDOW_COLUMNS = 1152, 896
 SPACINGS_MM = (0.05, 0.065, 0.07, 0.085, 0.0941, 0.1)
 _SPACING_SHARES = (0.12, 0.05, 0.53, 0.13, 0.05, 0.12)
+RESAMPLED_SHARE = 0.2
+RESAMPLED_FACTORS = (0.8, 1.25)
 _VIEWS = sorted(SCREENING_SET, key=str)
 
 
@@ -37,10 +39,10 @@ def first_plan() -> ReaderPlan:
 
 
 def training_scene(number: int, *, seed: int) -> Scene:
-    """Return the training scene of a number: a window of a breast, at one of the detectors' pitches."""
+    """Return the training scene of a number: a window of a breast, at one of the detectors' pitches or resampled."""
     scene_seed = FIRST_SEED + seed * SEEDS_PER_RUN + number
     rng = np.random.default_rng(scene_seed)
-    return make_scene(
+    scene = make_scene(
         scene_seed,
         view=_VIEWS[int(rng.integers(len(_VIEWS)))],
         rows=WINDOW_ROWS,
@@ -48,6 +50,9 @@ def training_scene(number: int, *, seed: int) -> Scene:
         spacing_mm=float(rng.choice(SPACINGS_MM, p=_SPACING_SHARES)),
         window=True,
     )
+    if rng.random() >= RESAMPLED_SHARE:
+        return scene
+    return resampled(scene, float(np.exp(rng.uniform(*np.log(RESAMPLED_FACTORS)))))
 
 
 def validation_scene(number: int, *, seed: int, whole: bool) -> Scene:
@@ -64,15 +69,8 @@ def lesson_file(number: int, *, seed: int) -> str:
     return f"lesson-{seed:03d}-{number:06d}.npz"
 
 
-def write_lessons(folder: Path, *, scenes: int, seed: int, part: tuple[int, int] = (0, 1)) -> Iterator[Path]:
-    """Write the lessons of a run into a folder, those that are not there yet; yields each file.
-
-    `part`: which of how many parts to write, where several processes share the work.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    plan = first_plan()
-    for number in range(part[0], scenes, part[1]):
-        path = folder / lesson_file(number, seed=seed)
-        if not path.exists():
-            write_lesson(lesson_of(training_scene(number, seed=seed), plan), path)
-        yield path
+def write_lesson_of(number: int, folder: Path, *, seed: int) -> None:
+    """Write the lesson of a number into a folder, unless it is there."""
+    path = folder / lesson_file(number, seed=seed)
+    if not path.exists():
+        write_lesson(lesson_of(training_scene(number, seed=seed), first_plan()), path)

@@ -4,37 +4,30 @@ import numpy as np
 import pytest
 import torch
 
-from lab.phantom.lesions import plan_lesion
-from lab.phantom.scene import make_scene
+from lab.phantom.truth import NOTHING_LARGE as NO_KIND
 from lab.training import run
 from lab.training.batches import draw_batch
 from lab.training.fitting import fit_logistic
-from lab.training.lesson import VISIBLE_D_PRIME, lesson_of, read_lesson, write_lesson
-from lab.training.scenes import first_plan
-from mammography.finding import Morphology
-from mammography.reader.network import CELL
-from mammography.view import Laterality, View, ViewPosition
-
-PLAN = first_plan().model_copy(update={"widths": (8, 8, 8, 8)})
+from lab.training.lesson import (
+    NOTHING_LARGE,
+    UNKNOWN_LARGE,
+    VISIBLE_D_PRIME,
+    lesson_of,
+    read_lesson,
+)
+from lab.training.loss import losses_of
+from lab.training.resampling import resampled
+from lab.training.supply import Supply
+from mammography.finding import LARGE_KINDS
+from mammography.reader.network import CELL, COARSE_CELL
+from mammography.view import Laterality
+from tests.reader.lessons import COURSE, PLAN, small_scene, write_two_lessons
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Two small lessons: punctate groups in a left and in a right breast."""
-    folder = tmp_path_factory.mktemp("lessons")
-    for number, side in enumerate((Laterality.LEFT, Laterality.RIGHT)):
-        lesion = plan_lesion(Morphology.PUNCTATE, number, np.random.default_rng(number), easy=True)
-        view = View(laterality=side, position=ViewPosition.CC)
-        scene = make_scene(
-            number, view=view, rows=512, columns=512, lesions=[lesion], singles=0.0, window=True
-        )
-        write_lesson(lesson_of(scene, PLAN), folder / f"lesson-000-{number:06d}.npz")
-    return folder
-
-
-def files(folder):
-    """The lessons of a folder, in their order."""
-    return sorted(folder.glob("lesson-*.npz"))
+    return write_two_lessons(tmp_path_factory.mktemp("lessons"))
 
 
 @pytest.fixture
@@ -42,8 +35,8 @@ def begun(folder):
     """A run with both lessons that has not taken a step, on one thread, as training is."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    begun = run.begin(PLAN, seed=1, course=run.Course(steps=40, lessons=2))
-    run.load_lessons(begun, files(folder))
+    begun = run.begin(PLAN, seed=1, course=COURSE)
+    run.load_lessons(begun, Supply(folder, seed=0))
     yield begun
     torch.set_num_threads(threads)
 
@@ -74,36 +67,50 @@ def test_turned_and_mirrored_crops_keep_specks_bright(begun):
 
 
 def test_a_few_steps_on_two_scenes_lower_the_loss(begun):
-    parts = np.array([run.take_step(begun, crops=2) for _ in range(24)])
+    parts = np.array([run.take_step(begun) for _ in range(24)])
     assert parts[-8:, 0].mean() < 0.7 * parts[:6, 0].mean()
     assert np.isfinite(parts).all()
 
 
-def learned(folder, out, *, stop_at=None, resume=False):
-    """Take the steps of one course, all of them or until a step; return the run."""
-    state = run.begin(PLAN, seed=5, course=run.Course(steps=12, lessons=2))
-    if resume:
-        run.resume(state, out / run.CHECKPOINT_FILE, folder=folder)
-    for progress in run.learn(state, PLAN, lessons=lambda _: files(folder), out=out):
-        if progress.step == stop_at:
-            break
-    return state
+def test_what_is_large_is_taught_by_its_kind(begun):
+    lesson = next(iter(begun.lessons.values()))
+    assert lesson.large.shape == tuple(side // COARSE_CELL for side in lesson.image.shape[1:])
+    batch = draw_batch(begun.lessons, {}, crops=4, rng=np.random.default_rng(0))
+    maps = begun.network(batch.image)
+    kind = LARGE_KINDS.index("rim")
+    right, wrong = (torch.zeros_like(maps.large) for _ in range(2))
+    right[:, 1 + kind] = 9.0
+    wrong[:, 2 + kind] = 9.0
+    taught = batch._replace(large=torch.full_like(batch.large, float(kind)))
+    rights, wrongs = (
+        losses_of(maps._replace(large=said), taught, begun.morphology_weights).large
+        for said in (right, wrong)
+    )
+    assert rights < 0.1
+    assert wrongs > 5
+    empty = batch._replace(large=torch.full_like(batch.large, float(NOTHING_LARGE)))
+    assert losses_of(maps._replace(large=right), empty, begun.morphology_weights).large > 5
+    unknown = batch._replace(large=torch.full_like(batch.large, float(UNKNOWN_LARGE)))
+    assert losses_of(maps._replace(large=right), unknown, begun.morphology_weights).large == 0
 
 
-def test_one_seed_gives_one_network_and_a_stopped_run_the_same(folder, tmp_path, monkeypatch, begun):
-    monkeypatch.setattr(run, "SAVE_EVERY_STEPS", 4)
-    whole, again = learned(folder, tmp_path), learned(folder, tmp_path)
-    learned(folder, tmp_path, stop_at=6)  # the checkpoint is that of step 4
-    resumed = learned(folder, tmp_path, resume=True)
-    assert whole.step == resumed.step == 12
-    for name, value in whole.average.items():
-        assert torch.equal(again.average[name], value), name
-        assert torch.equal(resumed.average[name], value), name
-
-
-def test_a_course_knows_its_lessons_by_the_step_alone():
-    course = run.Course(steps=100, lessons=50)
-    assert [course.lessons_at(step) for step in (0, 40, 80, 100)] == [8, 29, 50, 50]
+@pytest.mark.parametrize("factor", [0.8, 1.25])
+def test_a_resampled_scene_keeps_its_truth_at_its_place(factor):
+    scene = small_scene(3, Laterality.RIGHT)
+    again = resampled(scene, factor)
+    assert again.spacing_mm == pytest.approx(scene.spacing_mm / factor)
+    assert again.large.shape == again.breast.shape == tuple(-(-side // 4) for side in again.pixels.shape)
+    assert (again.large != NO_KIND).sum() == pytest.approx(
+        (scene.large != NO_KIND).sum() * factor**2, rel=0.2, abs=30
+    )
+    lesson = lesson_of(again, PLAN)
+    visible = lesson.specks[lesson.specks[:, 3] >= 25]
+    assert len(visible) >= 4
+    high_pass = torch.nn.functional.max_pool2d(
+        torch.from_numpy(lesson.image[1:].astype(np.float32)), 5, 1, 2
+    )[0].numpy()
+    peaks = [high_pass[int(row), int(column)] for row, column in visible[:, :2]]
+    assert np.median(peaks) > 2 * np.quantile(high_pass[lesson.breast.repeat(8, 0).repeat(8, 1)], 0.9)
 
 
 def test_false_peaks_are_those_beside_every_speck(begun):
