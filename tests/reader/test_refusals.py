@@ -7,7 +7,13 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import CTImageStorage, JPEGExtended12Bit, JPEGLosslessSV1
+from pydicom.uid import (
+    BreastTomosynthesisImageStorage,
+    CTImageStorage,
+    JPEGExtended12Bit,
+    JPEGLosslessSV1,
+    SecondaryCaptureImageStorage,
+)
 
 from mammography.mammogram import UnreadableMammogram, display_values, open_header, open_mammogram
 
@@ -26,6 +32,14 @@ REFUSALS = [
     ({"BitsAllocated": 32}, "32 bits per pixel"),
     ({"PhotometricInterpretation": "RGB"}, "photometric interpretation RGB"),
     ({"StudyInstanceUID": None}, "has no StudyInstanceUID"),
+    ({"SOPClassUID": SecondaryCaptureImageStorage, "Modality": "OT"}, "is a OT image, not a mammogram"),
+    ({"SOPClassUID": BreastTomosynthesisImageStorage}, "not a mammogram .Breast Tomosynthesis Image Storage"),
+    ({"Modality": "DX"}, "calls itself DX, not mammography"),
+    ({"PhotometricInterpretation": "PALETTE COLOR"}, "photometric interpretation PALETTE COLOR"),
+    ({"SamplesPerPixel": 3}, "not grey values"),
+    ({"ImagerPixelSpacing": [0.04, 0.04]}, "shows 20 by 26 mm, which is no whole view"),
+    ({"ImagerPixelSpacing": None, "PixelAspectRatio": [1, 1]}, "states no pixel spacing"),
+    ({"BitsStored": 8, "HighBit": 7, "LossyImageCompression": "01"}, "8 bits after lossy compression"),
 ]
 
 
@@ -35,12 +49,16 @@ def test_a_file_that_may_not_be_read_is_refused_with_the_sentence_why(mammogram,
         open_mammogram(mammogram(**attributes))
 
 
-def test_a_magnification_view_is_refused_by_its_modifier(mammogram):
+@pytest.mark.parametrize(
+    ("code_value", "name"),
+    [("399163009", "magnification"), ("R-102D6", "magnification"), ("399055006", "spot compression")],
+)
+def test_a_view_of_a_part_is_refused_by_its_modifier(mammogram, code_value, name):
     modifier, code = Dataset(), Dataset()
-    modifier.CodeValue, modifier.CodingSchemeDesignator = "399163009", "SCT"
+    modifier.CodeValue, modifier.CodingSchemeDesignator = code_value, "SCT"
     code.CodeValue, code.CodingSchemeDesignator = "399162004", "SCT"
     code.ViewModifierCodeSequence = [modifier]
-    with pytest.raises(UnreadableMammogram, match="is a magnification view"):
+    with pytest.raises(UnreadableMammogram, match=f"is a {name} view"):
         open_mammogram(mammogram(ViewCodeSequence=[code]))
 
 
@@ -122,6 +140,55 @@ def test_display_values_follow_the_window_and_turn_monochrome1(mammogram):
     middle = int(np.argmin(np.abs(ramp[0].astype(int) - 2000)))
     assert abs(int(shown[0, middle]) - 128) <= 2
     assert np.abs(shown.astype(int) + turned.astype(int) - 255).max() <= 1
+
+
+RAMP = np.tile(np.linspace(0, 4095, 512), (640, 1)).astype(np.uint16)
+
+
+def shown_at(path, level: int) -> int:
+    """Return what the ramp's pixel nearest to a stored level is shown as."""
+    return int(display_values(open_mammogram(path))[0, int(np.argmin(np.abs(RAMP[0].astype(int) - level)))])
+
+
+def test_of_several_windows_the_first_is_shown(mammogram):
+    path = mammogram(RAMP, WindowCenter=["1000", "3000"], WindowWidth=["400", "100"])
+    assert (shown_at(path, 700), shown_at(path, 1300)) == (0, 255)
+
+
+def test_a_sigmoid_window_is_steepest_at_its_centre_and_never_clips_early(mammogram):
+    path = mammogram(RAMP, WindowCenter="2000", WindowWidth="1000", VOILUTFunction="SIGMOID")
+    at = {level: shown_at(path, level) for level in (1000, 1500, 2000, 2500, 3000)}
+    assert at[2000] == pytest.approx(128, abs=2)
+    assert at[1500] == pytest.approx(255 / (1 + np.exp(2)), abs=2)
+    assert 0 < at[1000] < at[1500] < at[2500] < at[3000] < 255
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_a_table_comes_before_any_window(mammogram, bits):
+    table = Dataset()
+    table.LUTDescriptor = [2000, 1000, bits]
+    entries = np.linspace((1 << bits) - 1, 0, 2000).astype("<u2")
+    table.add_new("LUTData", "OW", entries.tobytes())
+    path = mammogram(RAMP, VOILUTSequence=[table], WindowCenter="1", WindowWidth="2")
+    assert (shown_at(path, 500), shown_at(path, 3500)) == (255, 0)
+    assert shown_at(path, 2000) == pytest.approx(128, abs=2)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {},
+        {"WindowCenter": "2000"},
+        {"WindowCenter": "2000", "WindowWidth": "-5"},
+        {"VOILUTSequence": [Dataset()]},
+    ],
+    ids=["nothing", "no width", "negative width", "empty table"],
+)
+def test_without_a_usable_window_the_whole_scale_is_shown(mammogram, header):
+    path = mammogram(RAMP, **header)
+    assert shown_at(path, 60) < 10
+    assert shown_at(path, 2048) == pytest.approx(128, abs=6)
+    assert shown_at(path, 4050) > 245
 
 
 def _with_frame(path, syntax):
