@@ -5,9 +5,12 @@ import json
 import logging
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cache
 from importlib.resources import files as resource_files
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -42,6 +45,17 @@ class OtherMeasurement(Exception):
     """The folder holds results of other weights, studies or programs; str() says what to do."""
 
 
+@cache
+def sources_digest() -> str:
+    """Return what stands for the programs that draw, read and judge; once, as this process runs what it imported."""
+    digest = hashlib.sha256()
+    for package, pattern in MEASURED_SOURCES.items():
+        for source in sorted(resource_files(package).iterdir(), key=lambda entry: entry.name):
+            if fnmatch(source.name, pattern):
+                digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Campaign:
     """What is measured. `spacing_mm`, `rows`, `columns`: None leaves every machine its own detector."""
@@ -63,19 +77,13 @@ class Campaign:
     def measured(self) -> dict[str, str]:
         """Return what decides a study's record beside its seed: results of another measurement are not mixed in."""
         hardware = one_lane()
-        sources = sorted(
-            (str(source.name), source.read_bytes())
-            for package in MEASURED_SOURCES
-            for source in resource_files(package).iterdir()
-            if source.name.endswith(".py")
-        )
         return {
             "weights": hashlib.sha256((self.weights / PLAN_FILE).read_bytes()).hexdigest(),
             "condition": self.condition.value,
             "easy": str(self.easy),
             "detector": f"{self.rows} x {self.columns} x {self.spacing_mm} mm",
             "device": f"{hardware.device.type} {hardware.precision}",
-            "sources": hashlib.sha256(b"".join(content for _, content in sources)).hexdigest(),
+            "sources": sources_digest(),
         }
 
 
@@ -93,21 +101,27 @@ def measure(campaign: Campaign, *, jobs: int, out: Path | None = None) -> Iterat
     if not missing:
         return
     pictures = None if out is None else out / "pictures"
+    others = set(multiprocessing.active_children())
     executor = ProcessPoolExecutor(
         min(jobs, len(missing)),
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_begin,
         initargs=(campaign, pictures),
     )
+    measured = 0
     try:
         for future in as_completed([executor.submit(_measured_study, seed) for seed in missing]):
             record = future.result()
             if out:
                 with (out / RESULTS_FILE).open("ab") as results:
                     results.write(STUDY_LINE.dump_json(record) + b"\n")
+            measured += 1
             yield record
     finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+        executor.shutdown(wait=measured == len(missing), cancel_futures=True)
+        if measured < len(missing):
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
 
 
 def kept_results(campaign: Campaign, out: Path) -> list[StudyRecord]:
@@ -165,6 +179,7 @@ _bench: list[_Bench] = []
 
 def _begin(campaign: Campaign, pictures: Path | None) -> None:
     """Make a process ready: one thread, for results that do not depend on how many there are."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that is waited for
     configure_logging("evaluation", lowest=logging.WARNING)
     torch.set_num_threads(1)
     Thread(target=_end_with_parent, daemon=True).start()

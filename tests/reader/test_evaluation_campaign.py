@@ -1,6 +1,7 @@
 """mammocalc evaluate over several studies: by any number of processes, stopped and gone on with."""
 
 import json
+import multiprocessing
 from dataclasses import replace
 
 import pytest
@@ -45,6 +46,17 @@ def test_a_measurement_that_was_killed_goes_on_and_comes_to_the_same_records(fol
     for study, record in again.items():
         assert replace(record, seconds=0.0) == replace(whole[study], seconds=0.0)
     assert {record.study for record in kept_results(CAMPAIGN, tmp_path)} == {3, 4}
+
+
+def test_whoever_stops_waiting_leaves_no_process_behind(tmp_path):
+    before = set(multiprocessing.active_children())
+    steps = measure(replace(CAMPAIGN, studies=50), jobs=1, out=tmp_path)
+    assert next(steps).study == CAMPAIGN.first
+    (process,) = set(multiprocessing.active_children()) - before
+    steps.close()
+    process.join(timeout=20)
+    assert not process.is_alive()
+    assert [record.study for record in kept_results(CAMPAIGN, tmp_path)] == [CAMPAIGN.first]
 
 
 def test_results_of_another_measurement_are_not_mixed_in(folder):
