@@ -65,6 +65,9 @@ def report_text(assessment: Assessment, headers: Sequence[Dataset]) -> str:
     ]
     for place, image in enumerate(assessment.images, start=1):
         lines += ["", *_image_lines(place, image, by_uid.get(image.sop_instance_uid))]
+    together = list(_breast_lines(assessment))
+    if together:
+        lines += ["", "Both views together:", *together]
     return "\n".join(lines) + "\n"
 
 
@@ -80,6 +83,17 @@ def _image_lines(place: int, image: ImageReading, header: Dataset | None) -> Ite
     yield f"  Marked: {counted(image.findings)}."
     for number, finding in enumerate(image.findings, start=1):
         yield f"  {number}. {_finding_line(finding)}"
+
+
+def _breast_lines(assessment: Assessment) -> Iterator[str]:
+    """Yield which findings are one lesion in two views, and how suspicious each breast is at most."""
+    for pair in assessment.correspondences:
+        names = [
+            f"finding {place.finding + 1} of image {place.image + 1}" for place in (pair.first, pair.second)
+        ]
+        yield f"  Probably one lesion: {' and '.join(names)} (likeness {100 * pair.score:.0f} %)."
+    for breast in assessment.breasts:
+        yield f"  Breast {breast.laterality}: highest suspicion {100 * breast.suspicion:.0f} %."
 
 
 def _finding_line(finding: Finding) -> str:

@@ -13,6 +13,7 @@ from mammography.coordinates import inside
 from mammography.finding import ReadStatus
 from mammography.mammogram import FOR_PRESENTATION, FOR_PROCESSING, Mammogram
 from mammography.reader.reader import Reader
+from mammography.view import Laterality
 from tests.reader.conftest import mammogram_file
 
 READ_AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -100,6 +101,27 @@ def test_an_assessment_has_an_entry_for_every_mammogram_in_the_order_given(reade
     assert assessment.images[0].status is assessment.images[2].status is ReadStatus.NOT_READ
     assert len(beats) == 3
     assert assessment.read_at == READ_AT
+
+
+def test_a_lesion_in_two_views_is_one_lesion_and_makes_its_breast_suspicious(reader, easy_scene, tmp_path):
+    paths = [
+        mammogram_file(
+            tmp_path / f"{view}.dcm",
+            easy_scene.pixels,
+            SOPInstanceUID=f"1.{place}",
+            ViewPosition=view,
+            ImagerPixelSpacing=[0.1, 0.1],
+        )
+        for place, view in enumerate(("CC", "MLO"), start=1)
+    ]
+    assessment = reader.read_study(paths, read_at=READ_AT)
+    found = [len(image.findings) for image in assessment.images]
+    assert found[0] == found[1] > 0
+    assert ((0, 0), (1, 0)) in [(pair.first, pair.second) for pair in assessment.correspondences]
+    assert all(pair.score > 0.75 for pair in assessment.correspondences)
+    (breast,) = assessment.breasts
+    assert breast.laterality is Laterality.LEFT
+    assert breast.suspicion == max(f.suspicion for image in assessment.images for f in image.findings)
 
 
 def test_a_raw_image_without_its_presentation_is_not_skipped(reader, tmp_path):

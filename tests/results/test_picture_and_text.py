@@ -3,11 +3,20 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mammography.finding import Distribution, FindingAssessment, FindingKind, Morphology
+from mammography.finding import (
+    BreastScore,
+    Correspondence,
+    Distribution,
+    FindingAssessment,
+    FindingKind,
+    FindingPlace,
+    Morphology,
+)
 from mammography.mammogram import Mammogram, open_mammogram
 from mammography.results.marks import label_of
 from mammography.results.picture import COLOURS, draw
 from mammography.results.text import report_text
+from mammography.view import Laterality
 from tests.results.mammograms import (
     L_CC,
     R_CC,
@@ -117,6 +126,18 @@ def test_the_text_says_what_a_large_calcification_is_and_every_remark():
     )
     assert "  3. large benign calcification (detection 93 %)" in text
     assert label_of(2, vascular) == "2 large benign calcification (vascular)"
+
+
+def test_the_text_says_which_findings_are_one_lesion_and_how_suspicious_a_breast_is():
+    headers = [header_of(image(view)) for view in (R_CC, L_CC)]
+    said = dataclasses.replace(
+        assessment(*(reading(header, cluster(60, 80)) for header in headers)),
+        correspondences=(Correspondence(first=FindingPlace(0, 0), second=FindingPlace(1, 0), score=0.6),),
+        breasts=(BreastScore(laterality=Laterality.RIGHT, suspicion=0.81),),
+    )
+    text = report_text(said, headers)
+    assert "  Probably one lesion: finding 1 of image 1 and finding 1 of image 2 (likeness 60 %)." in text
+    assert "  Breast R: highest suspicion 81 %." in text
 
 
 def test_the_text_names_an_image_without_a_view_and_one_without_findings():
