@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 from lab.evaluation.matching import Verdict, groups_asked_for, judge, match, stored_places
 from lab.phantom.truth import MACRO_STEP, Scene
 from mammography.finding import LARGE_KINDS, METAL, Distribution, Morphology
+from mammography.mammogram import UnreadableMammogram
 from mammography.reader.classification import Classification, LogisticModel
 from mammography.reader.large import LargeStructure
 from mammography.reader.network import COARSE_CELL
@@ -100,7 +101,12 @@ def unfitted() -> Classification:
 def collect(scenes: Iterable[Scene], reader: Reader, *, whole: bool) -> Iterator[SceneCases]:
     """Return the clusters that a reader proposes on scenes, each with what it really is."""
     for number, scene in enumerate(scenes):
-        prepared = prepared_scene(scene, reader, whole=whole)
+        asked = tuple((group.number, group.easy) for group in groups_asked_for(scene))
+        try:
+            prepared = prepared_scene(scene, reader, whole=whole)
+        except UnreadableMammogram:  # as the reader: refused
+            yield SceneCases(cases=(), asked=asked)
+            continue
         points, large = reader.look(prepared)
         if len(points) > reader.plan.most_points:  # as the reader: withheld
             points = points.chosen(np.arange(0))
@@ -109,7 +115,6 @@ def collect(scenes: Iterable[Scene], reader: Reader, *, whole: bool) -> Iterator
             _case(number, scene, candidate, *judge(matching, candidate.indices))
             for candidate in reader.candidates(points, prepared)
         ]
-        asked = tuple((group.number, group.easy) for group in groups_asked_for(scene))
         structures = tuple(_large_case(scene, structure, prepared) for structure in large)
         yield SceneCases(cases=tuple(cases), asked=asked, large=structures)
 
