@@ -227,7 +227,7 @@ def _show(data_set: Dataset, scene: Scene, habit: Habit, turned: bool) -> None:
 
 
 def _pad(data_set: Dataset, scene: Scene, pixels: NDArray[np.uint16], turned: bool) -> None:
-    """State the values of air as padding, up to a limit that the breast never reaches (PS3.3 C.7.5.1.1.2)."""
+    """State the values of air as padding, up to a limit that only the very skin reaches (PS3.3 C.7.5.1.1.2)."""
     breast = np.kron(scene.breast, np.ones((4, 4), dtype=np.bool_))[: pixels.shape[0], : pixels.shape[1]]
     inner, air = pixels[breast], pixels[~breast]
     edge = 2**data_set.BitsStored - 1 if turned else 0
@@ -235,7 +235,7 @@ def _pad(data_set: Dataset, scene: Scene, pixels: NDArray[np.uint16], turned: bo
     if air.size == 0 or inner.size == 0:
         return
     limit = int(np.median(air))
-    clear = limit > int(inner.max()) if turned else limit < int(inner.min())
+    clear = limit > np.quantile(inner, 0.97) if turned else limit < np.quantile(inner, 0.03)
     if clear and limit != edge:
         data_set.add_new("PixelPaddingRangeLimit", "US", limit)
 
