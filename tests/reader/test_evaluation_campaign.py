@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from lab.evaluation.campaign import RESULTS_FILE, Campaign, OtherMeasurement, ke
 from lab.evaluation.commands import _command
 from lab.phantom.condition import Condition
 from mammography.command_line import command_line
+from mammography.reader.plan import CARD_FILE
 from mammography.reader.weights_folder import SHIPPED_WEIGHTS
 
 CAMPAIGN = Campaign(first=3, studies=2, weights=SHIPPED_WEIGHTS, rows=640, columns=512)
@@ -21,7 +23,9 @@ OPTIONS = ["--studies", "2", "--seed", "3", "--rows", "640", "--columns", "512"]
 def folder(tmp_path_factory):
     """A folder in which two processes measured two studies."""
     out = tmp_path_factory.mktemp("evaluation")
-    answer = CliRunner().invoke(command_line(), ["evaluate", *OPTIONS, "--jobs", "2", "--out", str(out)])
+    weights = shutil.copytree(SHIPPED_WEIGHTS, out / "weights")
+    words = ["evaluate", *OPTIONS, "--jobs", "2", "--out", str(out), "--weights", str(weights), "--card"]
+    answer = CliRunner().invoke(command_line(), words)
     assert answer.exit_code == 0, answer.output
     assert "8 synthetic images of 2 studies" in answer.stdout
     return out
@@ -33,6 +37,8 @@ def test_a_measurement_leaves_report_figures_and_results(folder):
     header, *lines = (folder / RESULTS_FILE).read_text().splitlines()
     assert json.loads(header)["condition"] == "usual"
     assert sorted(json.loads(line)["study"] for line in lines) == [3, 4]
+    card = (folder / "weights" / CARD_FILE).read_text()
+    assert "8 synthetic images of 2 studies" in card.partition("## Measured")[2]
 
 
 @pytest.mark.slow
