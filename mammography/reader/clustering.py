@@ -29,8 +29,8 @@ CLEAR = 0.5
 """A distribution is stated from this probability on."""
 FEWEST_IN_A_LINE = 5
 """Fewer points lie in a line by chance too often."""
-GAP_RATIO = 2.0
-"""A chain longer than a group is cut where its gap is more than this many times its median gap."""
+GAP_RATIO, NEXT_GAP_RATIO = 2.0, 1.2
+"""A chain longer than a group is cut at a gap this many times its median gap, and its next widest one."""
 OUTLINE_MARGIN_MM = 1.5
 
 
@@ -78,26 +78,27 @@ def _cut(
     places: Places,
     plan: ReaderPlan,
 ) -> list[NDArray[np.intp]]:
-    """Return a chain's parts: cut at its widest gap, and again, where both sides are clusters of their own.
+    """Return a chain's parts: cut at the one gap that stands out, and again, if both sides are clusters of their own.
 
     `edges`, `lengths`: the chain's minimum spanning tree. One that is no wider than a group stays whole.
     """
     if len(members) < 2 * plan.fewest_specks or spread_of(places[members]).extent_mm <= GROUPED_EXTENT_MM:
         return [members]
-    for widest in np.argsort(-lengths, kind="stable"):
-        if lengths[widest] <= GAP_RATIO * np.median(lengths):
-            break
-        kept = np.delete(edges, widest, axis=0)
-        graph = coo_array((np.ones(len(kept)), (kept[:, 0], kept[:, 1])), shape=(len(places), len(places)))
-        _, labels = connected_components(graph, directed=False)
-        sides = [members[labels[members] == labels[end]] for end in edges[widest]]
-        if all(_crowded(places[side], plan) for side in sides):
-            parts = []
-            for side, end in zip(sides, edges[widest], strict=True):
-                on_side = labels[kept[:, 0]] == labels[end]
-                parts += _cut(side, kept[on_side], np.delete(lengths, widest)[on_side], places, plan)
-            return parts
-    return [members]
+    widest = int(np.argmax(lengths))
+    others = np.delete(lengths, widest)
+    if lengths[widest] <= max(GAP_RATIO * float(np.median(lengths)), NEXT_GAP_RATIO * float(others.max())):
+        return [members]
+    kept = np.delete(edges, widest, axis=0)
+    graph = coo_array((np.ones(len(kept)), (kept[:, 0], kept[:, 1])), shape=(len(places), len(places)))
+    _, labels = connected_components(graph, directed=False)
+    sides = [members[labels[members] == labels[end]] for end in edges[widest]]
+    if not all(_crowded(places[side], plan) for side in sides):
+        return [members]
+    parts = []
+    for side, end in zip(sides, edges[widest], strict=True):
+        on_side = labels[kept[:, 0]] == labels[end]
+        parts += _cut(side, kept[on_side], others[on_side], places, plan)
+    return parts
 
 
 def _crowded(places: Places, plan: ReaderPlan) -> bool:
