@@ -9,11 +9,19 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 REGION_MM = 35.84
 BETA = (2.4, 3.3)
 POWER = (1e-4, 1.5e-3)
 FALL = (12.0, 90.0)
+REAL_BETA = (2.59, 3.16)
+REAL_POWER = (3.0e-4, 8.6e-4)
+REAL_FALL = (18.0, 42.0)
+"""The smallest and the largest of the eight real views; the bands above are wider."""
+SKIN_MM = 8.0
+FINE_MM = 0.5
+LOCAL_MM = 18.0
 
 
 class NoRoomForSpectrum(Exception):
@@ -93,3 +101,54 @@ def noise_by_brightness(pixels: NDArray[np.uint16], breast: NDArray[np.bool_]) -
         for low, high in pairwise(edges)
     )
     return dark, middle, bright
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GreyScale:
+    """How stored values are spread within a breast; all but `fill` in stored values.
+
+    `quantiles`: 5, 25, 50, 75 and 95 %. `noise`: deviation in the dark, middle and bright third. `fine`: deviation
+    of what a Gaussian of 0.5 mm removes. `local`: median deviation in squares of 18 mm, nan where there is no room.
+    `fill`: the breast's share of the frame, 0 to 1.
+    """
+
+    quantiles: tuple[float, float, float, float, float]
+    noise: tuple[float, float, float]
+    fine: float
+    local: float
+    fill: float
+
+
+def measure_grey(pixels: NDArray[np.uint16], breast: NDArray[np.bool_], spacing_mm: float) -> GreyScale:
+    """Return the grey scale of a picture For Presentation; `breast` has one element per 4 x 4 pixels.
+
+    The skin is left out of `fine` and `local`, whose edge would hide the tissue.
+    """
+    rows, columns = pixels.shape
+    deep = ndimage.binary_erosion(breast, iterations=max(round(SKIN_MM / (4 * spacing_mm)), 1))
+    inside, within = (
+        np.repeat(np.repeat(mask, 4, axis=0), 4, axis=1)[:rows, :columns] for mask in (breast, deep)
+    )
+    values = pixels.astype(np.float32)
+    fine = (values - ndimage.gaussian_filter(values, FINE_MM / spacing_mm, truncate=3))[within]
+    side = round(LOCAL_MM / spacing_mm)
+    local = [
+        float(values[top : top + side, left : left + side].std())
+        for top in range(0, rows - side + 1, side)
+        for left in range(0, columns - side + 1, side)
+        if within[top : top + side, left : left + side].all()
+    ]
+    quantiles = np.quantile(pixels[inside][::31], [0.05, 0.25, 0.5, 0.75, 0.95])
+    return GreyScale(
+        quantiles=(
+            float(quantiles[0]),
+            float(quantiles[1]),
+            float(quantiles[2]),
+            float(quantiles[3]),
+            float(quantiles[4]),
+        ),
+        noise=noise_by_brightness(pixels, breast),
+        fine=float(fine.std()) if fine.size else float("nan"),
+        local=float(np.median(local)) if local else float("nan"),
+        fill=float(breast.mean()),
+    )
