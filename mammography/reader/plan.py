@@ -30,9 +30,9 @@ class QualityBounds(BaseModel):
 
     beta: tuple[float, float] = (1.5, 4.4)
     power: tuple[float, float] = (2e-6, 5e-3)
-    fall: tuple[float, float] = (2.5, 3000.0)
+    fall: tuple[float, float] = (0.7, 3000.0)
     noise: float = 0.12
-    edges: float = 200.0
+    edges: float = 500.0
     """Steps within one pixel, for each square centimetre."""
     blocks: float = 1.5
     flat: float = 0.35
@@ -41,7 +41,7 @@ class QualityBounds(BaseModel):
 
     familiar_beta: tuple[float, float] = (1.8, 3.8)
     familiar_power: tuple[float, float] = (1e-5, 2e-3)
-    familiar_fall: tuple[float, float] = (4.0, 1000.0)
+    familiar_fall: tuple[float, float] = (1.0, 1000.0)
     familiar_noise: float = 0.1
     familiar_scatter: float = 0.6
     """Candidate points outside every mark, for each square centimetre."""

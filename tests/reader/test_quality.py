@@ -141,11 +141,11 @@ def test_each_bound_is_a_bound():
         replace(FAMILIAR, unread=0.6),
         replace(FAMILIAR, flat=0.4),
         replace(FAMILIAR, blocks=1.6),
-        replace(FAMILIAR, edges=300.0),
+        replace(FAMILIAR, edges=600.0),
         replace(FAMILIAR, noise=0.13),
         replace(FAMILIAR, texture=replace(texture, beta=1.2)),
         replace(FAMILIAR, texture=replace(texture, power=1e-2)),
-        replace(FAMILIAR, texture=replace(texture, fall=1.0)),
+        replace(FAMILIAR, texture=replace(texture, fall=0.5)),
     ):
         assert str(fault_of(changed, BOUNDS)).startswith("The result is withheld: ")
 
