@@ -68,10 +68,14 @@ def maps_of(network: Network, image: Tensor, *, rows_at_once: int = ROWS_AT_ONCE
     weight = next(network.parameters())
     height = image.shape[-2]
     with torch.inference_mode():
-        seen = image.to(weight.device, weight.dtype).contiguous(memory_format=torch.channels_last)
+
+        def seen(rows: slice) -> Tensor:
+            part = image[..., rows, :].to(weight.device, weight.dtype)
+            return part.contiguous(memory_format=torch.channels_last)
+
         if weight.is_cuda:
-            return Maps(*(map_.float() for map_ in network(seen)))
-        half = _by_rows(lambda rows: network.fine(seen[..., rows, :]), height, rows_at_once)
+            return Maps(*(map_.float() for map_ in network(seen(slice(0, height)))))
+        half = _by_rows(lambda rows: network.fine(seen(rows)), height, rows_at_once)
         quarter = network.context(half)
         context = network.to_half(quarter)
 
@@ -85,13 +89,17 @@ def maps_of(network: Network, image: Tensor, *, rows_at_once: int = ROWS_AT_ONCE
 
 def _by_rows(features: Callable[[slice], Tensor], height: int, rows_at_once: int) -> Tensor:
     """Return features, one row for CELL rows of the image, from those of some rows of the image at a time."""
-    parts = []
+    whole = torch.empty(0)
     for top in range(0, height, rows_at_once):
         bottom = min(top + rows_at_once, height)
         first, last = max(top - HALO, 0), min(bottom + HALO, height)
         part = features(slice(first, last))
-        parts.append(part[..., (top - first) // CELL : (bottom - first) // CELL, :])
-    return torch.cat(parts, dim=-2)
+        if top == 0:
+            shape = (1, part.shape[1], height // CELL, part.shape[3])
+            whole = torch.empty(shape, dtype=part.dtype, memory_format=torch.channels_last)
+        within = slice((top - first) // CELL, (bottom - first) // CELL)
+        whole[..., top // CELL : bottom // CELL, :] = part[..., within, :]
+    return whole
 
 
 def points_of(maps: Maps, prepared: Prepared, *, lowest_score: float) -> Points:

@@ -111,13 +111,13 @@ class Network(nn.Module):
         quarter = self.level_quarter(half)
         eighth = self.level_eighth(quarter)
         sixteenth = self.level_sixteenth(eighth)
-        eighth = self.merged_eighth(eighth + _doubled(self.to_eighth(sixteenth)))
-        merged: Tensor = self.merged_quarter(quarter + _doubled(self.to_quarter(eighth)))
+        eighth = self.merged_eighth(_doubled(self.to_eighth(sixteenth)).add_(eighth))
+        merged: Tensor = self.merged_quarter(_doubled(self.to_quarter(eighth)).add_(quarter))
         return merged
 
     def fine_answers(self, half: Tensor, context: Tensor) -> Tensor:
         """Return the centre and size channels, from fine features and the context at half as many rows."""
-        answers: Tensor = self.fine_head(self.merged_half(half + _doubled(context)))
+        answers: Tensor = self.fine_head(self.merged_half(_doubled(context).add_(half)))
         return answers
 
     def maps(self, fine: Tensor, coarse: Tensor) -> Maps:

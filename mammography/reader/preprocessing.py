@@ -180,16 +180,19 @@ def _channels(picture: Tensor, inside: Tensor, plan: ReaderPlan) -> Tensor:
     weight = inside.float()
     sample = picture[..., ::4, ::4][inside[..., ::4, ::4]].numpy()
     low, high = (float(value) for value in np.quantile(sample, plan.value_quantiles))
-    value = (picture - low) / max(high - low, 1e-6)
-    high_pass = (value - _local_mean(value, weight, _LOW_PASS)) * weight
+    value = (picture - low).div_(max(high - low, 1e-6))
+    low_pass = _local_mean(value, weight, _LOW_PASS)
+    high_pass = torch.sub(value, low_pass, out=low_pass).mul_(weight)
     magnitude = high_pass.abs()
     # torch's sums depend on how many threads share them
     total = float(magnitude[..., ::4, ::4].numpy().sum(dtype=np.float64))
     deviation = total / max(float(inside[..., ::4, ::4].sum()), 1.0)
-    around = _local_mean(magnitude.clamp(max=plan.noise_ceiling * deviation), weight, _NOISE)
+    around = _local_mean(magnitude.clamp_(max=plan.noise_ceiling * deviation), weight, _NOISE)
+    del magnitude, weight
     floor = max(plan.noise_floor * deviation, 1e-4)
-    equalised = (high_pass / (plan.noise_gain * around + floor)).clamp(*plan.high_pass_range)
-    return torch.cat([value.clamp(-0.2, 1.3) * 2 - 1, equalised / 3], 1)
+    equalised = high_pass.div_(around.mul_(plan.noise_gain).add_(floor)).clamp_(*plan.high_pass_range)
+    del around
+    return torch.cat([value.clamp_(-0.2, 1.3).mul_(2).sub_(1), equalised.div_(3)], 1)
 
 
 def _local_mean(picture: Tensor, weight: Tensor, window: int) -> Tensor:
