@@ -108,7 +108,7 @@ def cluster_view(members: Points, prepared: Prepared) -> ClusterView:
         facts[place] = torch.tensor([math.log(score / (1 - score)), math.log2(diameter), 1.0])
     side = 2 * round(CONTEXT_MM / prepared.spacing_mm / 2)
     row, column = members.rows.mean(), members.columns.mean()
-    around = _window(image, row, column, side)
+    around = _window(image, row, column, side).cpu()
     points = torch.zeros(1, CONTEXT_SIDE, CONTEXT_SIDE)
     down = ((members.rows - math.floor(row)) / side + 0.5) * CONTEXT_SIDE
     across = ((members.columns - math.floor(column)) / side + 0.5) * CONTEXT_SIDE

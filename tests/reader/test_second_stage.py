@@ -1,11 +1,16 @@
 """The second look at a cluster: what it sees, what it does not mind, and that it can be taught."""
 
+import hashlib
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
 from lab.evaluation.matching import Verdict
+from lab.training.choice import choose
 from lab.training.fitting import Case, HeldOut, LargeCase, SceneCases, calibrated, fit, surprise
 from lab.training.scenes import first_plan
 from lab.training.second import Example, teach
@@ -14,7 +19,7 @@ from mammography.coordinates import Grid
 from mammography.finding import Distribution, Morphology
 from mammography.reader.classification import LogisticModel
 from mammography.reader.detection import Points
-from mammography.reader.plan import ReaderPlan
+from mammography.reader.plan import PLAN_FILE, SECOND_STAGE_FILE, ReaderPlan, UnusableWeights, read_plan
 from mammography.reader.preprocessing import Prepared
 from mammography.reader.second_stage import (
     CONTEXT_SIDE,
@@ -28,7 +33,7 @@ from mammography.reader.second_stage import (
     second_measures,
     stacked,
 )
-from mammography.reader.weights_folder import second_stage_of
+from mammography.reader.weights_folder import SHIPPED_WEIGHTS, open_weights, second_stage_of
 
 MORPHOLOGIES = (Morphology.PUNCTATE, Morphology.FINE_LINEAR)
 
@@ -150,6 +155,39 @@ def test_models_use_the_second_stage_only_when_told_and_are_less_surprised_with_
     assert surprise(scenes, told[0]) < surprise(scenes, told[1])
 
 
+def test_the_second_stage_is_kept_where_the_models_are_less_surprised_with_it_and_else_left_out():
+    rng = np.random.default_rng(0)
+    telling = [SceneCases(cases=(_case(number, rng),), asked=()) for number in range(120)]
+    silent = [
+        SceneCases(cases=(replace(case, measures=case.measures | _random_second(rng)),), asked=())
+        for scene in telling
+        for case in scene.cases
+    ]
+    stage = SecondStage(2)
+    chosen, used = choose(_plan(), telling[:60], telling[60:], stage)
+    assert used is stage
+    assert "second calcification" in chosen.classification.calcification.measures
+    assert len(chosen.scores) == 60
+    chosen, used = choose(_plan(), silent[:60], silent[60:], stage)
+    assert used is None
+    assert "second calcification" not in chosen.classification.calcification.measures
+    assert choose(_plan(), telling[:60], telling[60:], None)[1] is None
+
+
+def test_a_weights_folder_brings_its_second_stage_which_its_checksum_guards(tmp_path):
+    folder = tmp_path / "weights"
+    shutil.copytree(SHIPPED_WEIGHTS, folder)
+    plan = read_plan(folder)
+    content = bytes(safetensors.torch.save(SecondStage(len(plan.morphologies)).state_dict()))
+    (folder / SECOND_STAGE_FILE).write_bytes(content)
+    files = plan.files | {SECOND_STAGE_FILE: hashlib.sha256(content).hexdigest()}
+    (folder / PLAN_FILE).write_text(plan.model_copy(update={"files": files}).model_dump_json())
+    assert open_weights(folder).second_stage is not None
+    (folder / SECOND_STAGE_FILE).write_bytes(content[:-1] + b"x")
+    with pytest.raises(UnusableWeights, match=SECOND_STAGE_FILE):
+        open_weights(folder)
+
+
 def test_calibrated_scores_come_true_where_the_model_was_too_sure():
     rng = np.random.default_rng(1)
     truth = rng.random(600)
@@ -239,6 +277,11 @@ def _case(
         morphology=(Morphology.FINE_LINEAR if suspicious else Morphology.PUNCTATE) if real else None,
         distributions={Distribution.GROUPED: 1.0},
     )
+
+
+def _random_second(rng: np.random.Generator) -> dict[str, float]:
+    names = ("second calcification", "second suspicious", "second punctate share")
+    return {name: float(rng.normal()) for name in names}
 
 
 def _plan() -> ReaderPlan:
