@@ -26,8 +26,9 @@ _POSITIONS = ("CC", "MLO", "ML", "LM", "LMO", "FB", "SIO", "ISO", "XCCL", "XCCM"
 
 
 def register(app: typer.Typer) -> None:
-    """Add mammocalc phantom."""
+    """Add mammocalc phantom, and what measures its calcifications."""
     app.command("phantom")(phantom)
+    app.command("visibility")(visibility)
 
 
 def phantom(
@@ -149,6 +150,24 @@ def _view(text: str) -> "View":
         position=ViewPosition(position),
         modifiers=frozenset(ViewModifier(_MODIFIERS[modifier]) for modifier in modifiers),
     )
+
+
+def visibility(
+    scenes: Annotated[int, typer.Option(min=1, help="How many windows of 8 x 6 cm.")] = 80,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first window.")] = 700,
+) -> None:
+    """Measure how large and how visible the phantom's groups of calcifications are, beside real ones.
+
+    Example: mammocalc visibility --scenes 80
+    """
+    from lab.phantom.visibility import measured_groups, table, windows
+
+    drawn = tracked(windows(scenes, seed), label="Drawing windows", total=scenes)
+    groups = [group for scene in drawn for group in measured_groups(scene)]
+    if not groups:
+        typer.echo("No window shows a whole group; ask for more --scenes.", err=True)
+        raise typer.Exit(2)
+    typer.echo("\n".join(table(groups)))
 
 
 def write_study(
