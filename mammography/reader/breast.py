@@ -115,6 +115,8 @@ def unreadable_areas(blocks: Blocks, breast: Mask, spacing_mm: float) -> Mask:
     hidden = _large(blocks.saturated & breast, SMALLEST_SATURATED_MM2 / size**2)
     depth = size * ndimage.distance_transform_edt(np.pad(breast, 1, mode="edge"))[1:-1, 1:-1]
     shallow = breast & (depth < FOLD_DEPTH_MM)
+    if breast.all() or not shallow.any():
+        return hidden
     level = np.median(blocks.mean[shallow])
     deviation = 1.4826 * np.median(np.abs(blocks.mean[shallow] - level))
     bright = shallow & (blocks.mean > level + FOLD_DEVIATIONS * deviation)
@@ -129,8 +131,8 @@ def unreadable_areas(blocks: Blocks, breast: Mask, spacing_mm: float) -> Mask:
 def implant_area(blocks: Blocks, breast: Mask, spacing_mm: float) -> Mask | None:
     """Return where an implant is, with a margin, or None; the chest wall is left.
 
-    An implant is a large, convex, bright area of little structure; what reaches into the upper corner at the chest wall is the
-    pectoral muscle.
+    An implant is a large, convex, bright area of little structure; what reaches into the upper corner at the
+    chest wall is the pectoral muscle.
     """
     size = spacing_mm * MASK_STEP
     inner = ndimage.binary_erosion(breast, iterations=max(1, round(IMPLANT_MARGIN_MM / size)), border_value=1)
