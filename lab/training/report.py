@@ -65,12 +65,14 @@ def write_report(run: Run, plan: ReaderPlan, command: str, path: Path) -> None:
 
 
 def _losses(curve: NDArray[np.float64]) -> str:
-    """Return the parts of the loss over the steps, each in a plot of its own."""
+    """Return the parts of the loss over the steps, each in a plot of its own; those never asked for are left out."""
     figure = Figure(figsize=(10.5, 4.8), layout="constrained")
     steps, means = _averaged(curve)
     for place, name in enumerate(Losses._fields):
-        axes = figure.add_subplot(2, 3, place + 1)
         values = means[:, 2 + place]
+        if not values.any():
+            continue
+        axes = figure.add_subplot(2, 3, place + 1)
         axes.plot(steps, values, color="#0b6e99", linewidth=1.2)
         if len(values) and values.min() > 0:
             axes.set_yscale("log")

@@ -36,8 +36,7 @@ log = structlog.get_logger()
 LESSONS_FOLDER = "lessons"
 OVERHEAD = 1.15
 """Time that steps, searches for mistakes and new lessons take, for each second of the steps alone."""
-REPORT_EVERY = 100
-"""Thousandths of a run between two reports."""
+REPORT_EVERY_SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +88,12 @@ def teach(request: Request) -> None:
         state = _resumed(plan, supply, request) if request.resume else _begun(plan, supply, request)
         state.data = data
         steps = learn(state, plan, supply=supply, save=lambda state: save(state, checkpoint))
-        for done in tracked(_thousandths(steps), label="learning", total=1000):
-            if done % REPORT_EVERY == 0:
+        reported = time.monotonic()
+        for _ in tracked(_thousandths(steps), label="learning", total=1000):
+            if time.monotonic() - reported > REPORT_EVERY_SECONDS:
                 write_report(state, plan, request.command, request.out / REPORT_FILE)
+                reported = time.monotonic()
+    write_report(state, plan, request.command, request.out / REPORT_FILE)
     history = History(
         steps=state.step,
         minutes=state.seconds / 60,
