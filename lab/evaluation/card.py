@@ -6,6 +6,8 @@ from lab.evaluation.calibration import Calibration
 from lab.evaluation.figures import Asked, Figures, Reached
 from lab.evaluation.statistics import Interval
 
+NOT_MEASURED = "not measured"
+
 
 def told(figures: Figures, command: str) -> str:
     """Return the figures as the text of a card, with the command that measures them again."""
@@ -20,14 +22,14 @@ def told(figures: Figures, command: str) -> str:
         *_graded(figures),
         ("images withheld", _withheld(figures)),
     ]
-    lines = [f"| {name} | {value} |" for name, value in rows]
+    lines = [f"| {name} | {value} |" for name, value in rows if not value.startswith(NOT_MEASURED)]
     return "\n".join([*_head(figures, command), "", "| | |", "|---|---|", *lines, "", *_foot(figures)])
 
 
 def said(interval: Interval) -> str:
     """Return a value with its interval: "0.910 [0.830, 0.960]"."""
     if math.isnan(interval.value):
-        return "not measured"
+        return NOT_MEASURED
     return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
@@ -54,9 +56,10 @@ def _reached(name: str, reached: Reached, figures: Figures) -> tuple[str, str]:
         else ""
     )
     marks = f"{reached.false_marks:.2f} false marks per image, {reached.others:.2f} on other calcium"
+    found = "" if math.isnan(reached.sensitivity.value) else f"{said(reached.sensitivity)}, "
     return (
         f"lesions found at the operating point {name} ({reached.threshold:.4f}{chosen})",
-        f"{said(reached.sensitivity)}, {marks}{unmarked}",
+        f"{found}{marks}{unmarked}",
     )
 
 
@@ -142,4 +145,4 @@ def _foot(figures: Figures) -> list[str]:
 
 
 def _number(value: float) -> str:
-    return "not measured" if math.isnan(value) else f"{value:.3f}"
+    return NOT_MEASURED if math.isnan(value) else f"{value:.3f}"

@@ -99,7 +99,7 @@ def evaluate(
 ) -> None:
     """Measure the reader on synthetic studies whose truth is known, or on a public data set.
 
-    About 45 s of processor time per study. Seeds below 1,000,000,000 are never learned from. With --out a
+    About 20 s of processor time per study. Seeds below 1,000,000,000 are never learned from. With --out a
     measurement that was stopped goes on, and report.html shows curves, tables, misses and false marks.
 
     Example: mammocalc evaluate --studies 25 --seed 1 --jobs 2 --out evaluation

@@ -188,7 +188,10 @@ def test_figures_are_plain_json():
 def test_a_measurement_without_any_lesion_is_told_without_figures_that_are_none():
     empty = [replace(record, images=()) for record in _measurement()]
     figures = figures_of(empty, _plan())
-    assert "not measured" in told(figures, "mammocalc evaluate")
+    text = told(figures, "mammocalc evaluate")
+    assert "nan" not in text
+    assert "not measured" not in text
+    assert "area under the curve" not in text
     assert json.loads(as_json(figures, ""))["figures"]["grading"]["area"]["value"] is None
     assert math.isnan(figures.seconds_per_study)
 
