@@ -3,7 +3,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 CONFIG ?= deploy/demo.toml
 
-.PHONY: setup run demo test check train clean
+.PHONY: setup run demo test check bench train clean
 
 setup: .venv/.ready
 
@@ -26,6 +26,9 @@ check: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+bench: setup
+	@exec $(BIN)/mammocalc bench read
 
 train: setup
 	@exec $(BIN)/mammocalc train --out build/weights
