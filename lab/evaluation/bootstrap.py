@@ -17,9 +17,12 @@ Statistic = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 
 
 def intervals(statistic: Statistic, units: int, rng: Generator) -> list[Interval]:
-    """Return every value of a statistic with its 95 % interval over resamples of whole units."""
+    """Return every value of a statistic with its 95 % interval over resamples of whole units.
+
+    One unit alone says nothing of others: its interval is 0 to 1.
+    """
     whole = statistic(np.ones(units, dtype=np.int64))
-    if units == 0:
+    if units < 2:
         return [Interval(float(value), 0.0, 1.0) for value in whole]
     draws = rng.multinomial(units, np.full(units, 1 / units), size=REPETITIONS)
     replicates = np.array([statistic(draw) for draw in draws])

@@ -39,7 +39,7 @@ def _head(figures: Figures, command: str) -> list[str]:
         f"`{command}`: {figures.images} synthetic images of {figures.studies} studies from seeds that were",
         f"never learned from, {lesions} lesions with at least three visible specks in 1 cm2, {specks} visible",
         "specks (d' of 5 or more). Intervals are 95 %: bootstrap over studies at given rates of false marks and",
-        "for areas, Wilson for operating points. An image that the operating point in use withholds",
+        "for areas, Wilson for operating points and where all or none are found. An image that the operating point in use withholds",
         "finds nothing and marks nothing.",
     ]
     if figures.not_drawn:

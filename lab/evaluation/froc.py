@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lab.evaluation.bootstrap import intervals
 from lab.evaluation.roc import area_under_curve
-from lab.evaluation.statistics import Interval
+from lab.evaluation.statistics import Interval, wilson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,8 +84,15 @@ def sensitivities(
 
 
 def sensitivity_at(data: FreeResponse, rates: Sequence[float], rng: Generator) -> list[Interval]:
-    """Return the sensitivity at each rate of false marks per image, with its interval over units."""
-    return intervals(lambda draws: sensitivities(data, rates, draws), len(data.images), rng)
+    """Return the sensitivity at each rate of false marks per image, with its interval over units.
+
+    Where all lesions are found, or none, every resample finds the same: the interval is Wilson's there.
+    """
+    count = len(data.lesion_scores)
+    return [
+        wilson(round(share.value * count), count) if share.value in (0.0, 1.0) else share
+        for share in intervals(lambda draws: sensitivities(data, rates, draws), len(data.images), rng)
+    ]
 
 
 def curve(data: FreeResponse, rates: Sequence[float], rng: Generator) -> Curve:

@@ -45,7 +45,7 @@ def test_a_bootstrap_draws_whole_studies():
     scores = np.array([0.9, 0.1, 0.8, 0.2])
     positive = np.array([True, False, True, False])
     together = bootstrapped_area(scores, positive, np.zeros(4, dtype=np.int64), np.random.default_rng(0))
-    assert together == (1.0, 1.0, 1.0)
+    assert together == (1.0, 0.0, 1.0)
     mixed = bootstrapped_area(
         np.array([0.9, 0.1, 0.3, 0.5, 0.7, 0.2]),
         np.array([True, False, True, False, True, False]),
@@ -100,6 +100,13 @@ def test_the_froc_curve_rises_and_lies_in_its_band():
     assert ((drawn.low <= drawn.sensitivity) & (drawn.sensitivity <= drawn.high)).all()
     again = sensitivity_at(data, [0.1, 0.2, 0.5, 1.0], np.random.default_rng(0))
     assert [point.value for point in again] == drawn.sensitivity.tolist()
+
+
+def test_all_that_was_found_of_a_few_is_not_certain_to_be_found_again():
+    data = _experiment([0.9] * 4, [0, 1, 2, 3], [], [], [4] * 4)
+    (all_found,) = sensitivity_at(data, [0.5], np.random.default_rng(0))
+    assert all_found == wilson(4, 4)
+    assert all_found.low < 0.52
 
 
 def test_no_lesion_at_all_has_no_sensitivity():
