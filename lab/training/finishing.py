@@ -57,6 +57,18 @@ class History:
             return TRAINED_ON
         return f"Synthetic images (phantom) and {', '.join(self.data)}. Not for clinical use."
 
+    @property
+    def sources(self) -> str:
+        """What was learned from beside synthetic windows, in words that follow them."""
+        return f", and windows of {', '.join(self.data)} as often" if self.data else ""
+
+    @property
+    def origin(self) -> str:
+        """Where everything that the card states comes from, in words."""
+        if not self.data:
+            return "Everything here was learned from, and measured on, images that our own phantom draws."
+        return "Models, thresholds and figures come from images that our own phantom draws, none from the data sets."
+
 
 def scenes_to_look_at(*, windows: int, whole: int) -> int:
     """Return how often `finish` yields: windows teach the second stage, and as many more fit the models."""
@@ -155,7 +167,7 @@ def _card(plan: ReaderPlan, history: History, scenes: list[SceneCases], chosen: 
 |---|---|
 | network | {plan.widths[0]}/{plan.widths[1]}/{plan.widths[2]}/{plan.widths[3]} channels, half precision, \
 SHA-256 {plan.files[NETWORK_FILE][:16]}... |
-| taught on | {history.scenes:,} synthetic windows of 8 x 6 cm, {history.steps:,} steps in \
+| taught on | {history.scenes:,} synthetic windows of 8 x 6 cm{history.sources}, {history.steps:,} steps in \
 {history.minutes:.0f} minutes of one shared processor core |
 | command | `{history.command}` |
 | chosen on | {windows} windows and {len(scenes)} whole images from other seeds (models, thresholds); \
@@ -174,8 +186,7 @@ How it was chosen, on the validation scenes, by models fitted without the scene 
 
 What the numbers mean:
 
-- Everything here was learned from, and measured on, images that our own phantom draws. Nothing is known of
-  real mammograms, vendors, or patients.
+- {history.origin} Nothing is known of real mammograms, vendors, or patients.
 - `detection` is how surely a cluster is calcification rather than fibre or noise **of the phantom**.
 - `suspicion` is a literature prior, not trained on biopsies: what the published shares of malignancy say of the
   morphology and distribution that the reader sees, on a scale with 0.5 at {MIDDLE:.0%} (`mammography/reader/prior.py`

@@ -157,3 +157,14 @@ def test_the_report_shows_every_loss_and_some_lessons(whole, tmp_path):
         "http://creativecommons.org", ""
     )
     shutil.rmtree(tmp_path)
+
+
+def test_products_in_bfloat16_teach_as_well_and_weights_stay_float32(folder):
+    parts = {}
+    for precision in (torch.float32, torch.bfloat16):
+        state = run.begin(PLAN, seed=5, course=COURSE, precision=precision)
+        run.load_lessons(state, Supply(folder, seed=0))
+        parts[precision] = np.array([run.take_step(state) for _ in range(6)])
+        assert {value.dtype for value in state.network.parameters()} == {torch.float32}
+    assert parts[torch.bfloat16] == pytest.approx(parts[torch.float32], rel=0.05, abs=0.02)
+    assert not np.array_equal(parts[torch.bfloat16], parts[torch.float32])
