@@ -14,8 +14,8 @@ from lab.phantom.presentation import VENDORS, Vendor
 class Condition(StrEnum):
     """What a study is drawn from.
 
-    USUAL: what training draws from. SHIFTED: tone curves, doses, blurs and noise that training never draws, on
-    pixels of 0.05 or 0.1 mm. NORMAL: as USUAL, but without any calcification.
+    USUAL: what training draws from. SHIFTED: tone curves, scatter, blurs, noise and films outside the ranges that
+    USUAL draws, on pixels of 0.05 or 0.1 mm, which USUAL has too. NORMAL: as USUAL, without any calcification.
     """
 
     USUAL = "usual"

@@ -49,7 +49,7 @@ def make_study(
     """Return the four views of a screening study, or those asked for; the same arguments always give the same study.
 
     A lesion has the same specks in both views of its breast, at the same depth behind the nipple. In an easy
-    study each breast holds one cluster that anyone can see, a suspicious one in the right breast. Without
+    study, never on film, each breast holds one cluster that anyone can see, a suspicious one in the right. Without
     `spacing_mm` the pitch is the drawn machine's own, but 0.07 mm in an easy study and where sides are given;
     without sides the matrix is that of a detector of 23.3 x 17.9 cm.
 
@@ -84,6 +84,7 @@ def draw_study(
     """Yield the views of `make_study` one by one, each as soon as it is drawn."""
     rng = generator(seed, "study")
     taken = draw_acquisition(condition, rng)
+    taken = replace(taken, film=None) if easy else taken
     asked = easy or rows is not None or columns is not None
     pitch = spacing_mm if spacing_mm is not None else USUAL_SPACING_MM if asked else taken.spacing_mm
     height, width = (side // 2 * 2 for side in (round(mm / pitch) for mm in DETECTOR_MM))
