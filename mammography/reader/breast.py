@@ -32,8 +32,8 @@ THICKEST_BORDER = 0.08
 """A border along an edge takes no more than this share of the image."""
 SMALLEST_SATURATED_MM2 = 10.0
 SMALLEST_IMPLANT_MM2, IMPLANT_NECK_MM, IMPLANT_MARGIN_MM = 1500.0, 15.0, 3.0
-IMPLANT_STRUCTURE, CONVEX_SHARE = 0.3, 0.92
-"""An implant has less than this share of the breast's structure, and fills more than this share of its hull."""
+IMPLANT_STRUCTURE, CONVEX_SHARE = 0.2, 0.9
+"""An implant has less than this share of the structure of a breast's rougher parts, and fills more than this of its hull."""
 
 _NO_BREAST = "No breast was found on the image."
 _EXCHANGED = (
@@ -131,29 +131,26 @@ def unreadable_areas(blocks: Blocks, breast: Mask, spacing_mm: float) -> Mask:
 def implant_area(blocks: Blocks, breast: Mask, spacing_mm: float) -> Mask | None:
     """Return where an implant is, with a margin, or None; the chest wall is left.
 
-    An implant is a large, convex, bright area of little structure; what reaches into the upper corner at the
+    An implant is a large, convex, bright area almost without structure; what reaches into the upper corner at the
     chest wall is the pectoral muscle.
     """
     size = spacing_mm * MASK_STEP
-    inner = ndimage.binary_erosion(breast, iterations=max(1, round(IMPLANT_MARGIN_MM / size)), border_value=1)
+    margin = max(1, round(IMPLANT_MARGIN_MM / size))
+    inner = ndimage.binary_erosion(breast, iterations=margin, border_value=1)
     if not inner.any():
         return None
-    bright = _opened(inner & (blocks.mean > _otsu(blocks.mean[inner])), round(IMPLANT_NECK_MM / 2 / size))
-    bright = _large(bright, SMALLEST_IMPLANT_MM2 / size**2)
     structure = _structure(blocks.mean)
+    smooth = inner & (structure < IMPLANT_STRUCTURE * np.quantile(structure[inner], 0.75))
+    smooth &= blocks.mean > _otsu(blocks.mean[inner])
+    smooth = _opened(smooth, round(IMPLANT_NECK_MM / 2 / size))
+    pieces, count = ndimage.label(_large(smooth, SMALLEST_IMPLANT_MM2 / size**2))
     muscle = np.zeros_like(breast)
     top, left, height, width = _extent(breast)
     muscle[top : top + height // 8, left : left + width // 8] = True
-    pieces, count = ndimage.label(bright)
     for number in range(1, count + 1):
         piece = ndimage.binary_fill_holes(pieces == number)
-        core = ndimage.binary_erosion(piece, iterations=_NEIGHBOURHOOD, border_value=1)
-        rest = inner & ~ndimage.binary_dilation(piece, iterations=_NEIGHBOURHOOD)
-        if not core.any() or not rest.any() or (piece & muscle).any():
-            continue
-        smooth = np.median(structure[core]) < IMPLANT_STRUCTURE * np.median(structure[rest])
-        if smooth and piece.sum() > CONVEX_SHARE * _hull_area(piece):
-            grown = ndimage.binary_dilation(piece, iterations=max(1, round(IMPLANT_MARGIN_MM / size)))
+        if not (piece & muscle).any() and piece.sum() > CONVEX_SHARE * _hull_area(piece):
+            grown = ndimage.binary_dilation(piece, iterations=margin + _NEIGHBOURHOOD // 2)
             return np.asarray(grown & breast, dtype=np.bool_)
     return None
 
