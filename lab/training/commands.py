@@ -14,7 +14,7 @@ EXTRA, NEEDS = "lab", ("torch", "matplotlib")
 """What brings these commands, and what they cannot do without."""
 WINDOWS_PER_IMAGE = 4
 """Validation windows for each whole validation image."""
-SMOKE_SCENES, SMOKE_STEPS, SMOKE_IMAGES = 8, 10, 4
+SMOKE_SCENES, SMOKE_STEPS, SMOKE_WINDOWS, SMOKE_IMAGES = 8, 10, 12, 2
 
 
 def register(app: typer.Typer) -> None:
@@ -73,7 +73,6 @@ def train(
     from mammography.reader.plan import UnusableWeights
     from mammography.reader.weights_folder import SHIPPED_WEIGHTS
 
-    images = SMOKE_IMAGES if smoke else validation
     request = Request(
         out=out,
         scenes=SMOKE_SCENES if smoke else scenes,
@@ -81,8 +80,8 @@ def train(
         steps=SMOKE_STEPS if smoke else steps,
         seed=seed,
         version=version,
-        windows=WINDOWS_PER_IMAGE * images,
-        whole=images,
+        windows=SMOKE_WINDOWS if smoke else WINDOWS_PER_IMAGE * validation,
+        whole=SMOKE_IMAGES if smoke else validation,
         lessons=lessons,
         beginning=(beginning or SHIPPED_WEIGHTS) if smoke else beginning,
         drawing=drawing,
