@@ -6,7 +6,7 @@ from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -23,6 +23,21 @@ _MODIFIERS = {
     "displaced": "implant displaced",
 }
 _POSITIONS = ("CC", "MLO", "ML", "LM", "LMO", "FB", "SIO", "ISO", "XCCL", "XCCM")
+
+_Views: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        help='A view such as "R CC", "L ML" or "L CC spot magnification"; again for more. Else all four.'
+    ),
+]
+_Spacing: TypeAlias = Annotated[
+    float | None,
+    typer.Option(min=0.04, max=0.2, help="Pixel pitch in mm; else the machine's own, or 0.07 with --rows."),
+]
+_Syntax: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="explicit, implicit, jpeg, jpeg2000, jpegls or rle; else the vendor's habit."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -46,12 +61,7 @@ def phantom(
     condition: Annotated[
         str, typer.Option(help="usual, shifted (what training never draws) or normal (no calcification).")
     ] = "usual",
-    view: Annotated[
-        list[str] | None,
-        typer.Option(
-            help='A view such as "R CC", "L ML" or "L CC spot magnification"; again for more. Else all four.'
-        ),
-    ] = None,
+    view: _Views = None,
     implants: Annotated[bool, typer.Option("--implants", help="Both breasts hold an implant.")] = False,
     rows: Annotated[
         int | None, typer.Option(min=512, help="Rows of each image; else the machine's own.")
@@ -59,16 +69,8 @@ def phantom(
     columns: Annotated[
         int | None, typer.Option(min=384, help="Columns of each image; else the machine's own.")
     ] = None,
-    spacing: Annotated[
-        float | None,
-        typer.Option(
-            min=0.04, max=0.2, help="Pixel pitch in mm; else the machine's own, or 0.07 with --rows."
-        ),
-    ] = None,
-    syntax: Annotated[
-        str | None,
-        typer.Option(help="explicit, implicit, jpeg, jpeg2000, jpegls or rle; else the vendor's habit."),
-    ] = None,
+    spacing: _Spacing = None,
+    syntax: _Syntax = None,
     processing: Annotated[
         bool, typer.Option("--processing", help="Also write each exposure For Processing.")
     ] = False,
@@ -84,8 +86,7 @@ def phantom(
     Example: mammocalc phantom phantoms --studies 10 --seed 1
     """
     from lab.phantom.condition import Condition
-    from lab.phantom.sheet import shown, write_sheet
-    from lab.phantom.study import VIEWS, NotEasy, draw_study
+    from lab.phantom.study import VIEWS, draw_study
 
     _refuse(folder, easy=easy, condition=condition, syntax=syntax, sheet=sheet)
     views = tuple(_view(text) for text in view) if view else VIEWS
@@ -99,20 +100,36 @@ def phantom(
         views=views,
         implant=implants,
     )
-    drawn = ((each, scene) for each in range(seed, seed + studies) for scene in study(each))
+    seeds = range(seed, seed + studies)
+    drawn = ((each, scene) for each in seeds for scene in study(each))
+    counted = tracked(drawn, label="Drawing views", total=studies * len(views))
+    _write(folder, counted, syntax=syntax, processing=processing, sheet=sheet)
+    typer.echo(f"{studies} synthetic stud{'y' if studies == 1 else 'ies'} in {folder}.")
+
+
+def _write(
+    folder: Path,
+    drawn: "Iterable[tuple[int, Scene]]",
+    *,
+    syntax: str | None,
+    processing: bool,
+    sheet: Path | None,
+) -> None:
+    """Write scenes by the seed of their study, each study as soon as it is drawn, and the sheet of all."""
+    from lab.phantom.sheet import shown, write_sheet
+    from lab.phantom.study import NotEasy
+
     tiles = []
     try:
-        counted = tracked(drawn, label="Drawing views", total=studies * len(views))
-        for each, group in groupby(counted, key=itemgetter(0)):
+        for seed, group in groupby(drawn, key=itemgetter(0)):
             scenes = [scene for _, scene in group]
-            save_study(folder / f"study-{each}", scenes, seed=each, syntax=syntax, processing=processing)
+            save_study(folder / f"study-{seed}", scenes, seed=seed, syntax=syntax, processing=processing)
             tiles += [shown(scene) for scene in scenes] if sheet else []
     except NotEasy as reason:
         typer.echo(str(reason), err=True)
         raise typer.Exit(2) from reason
     if sheet is not None:
         write_sheet(tiles, sheet)
-    typer.echo(f"{studies} synthetic stud{'y' if studies == 1 else 'ies'} in {folder}.")
 
 
 def _refuse(folder: Path, *, easy: bool, condition: str, syntax: str | None, sheet: Path | None) -> None:
