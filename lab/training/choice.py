@@ -16,6 +16,7 @@ from lab.training.thresholds import (
     morphology_score,
     operating_points,
     paired,
+    quality_bounds,
     reported,
     suspicious_score,
 )
@@ -53,9 +54,11 @@ def choose(
     detection, all_scores = calibrated(classification.calcification, everything, told[second])
     scores = all_scores[len(windows) :]
     rule = large_rule(everything)
+    points = operating_points(whole, scores)
     chosen = plan.model_copy(
         update={
-            "operating_points": operating_points(whole, scores),
+            "operating_points": points,
+            "quality": quality_bounds(whole, scores, points[plan.operating_point]),
             "suspicious_score": suspicious_score(everything, all_scores),
             "morphology_score": morphology_score(everything, all_scores),
             "large_score": rule.score,

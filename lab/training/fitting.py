@@ -60,6 +60,7 @@ class Case:
     morphology: Morphology | None
     """Of the lesion it found; None where it found none or several kinds."""
     distributions: dict[Distribution | None, float]
+    specks: int = 0
 
 
 class LargeCase(NamedTuple):
@@ -85,11 +86,16 @@ class HeldOut(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SceneCases:
-    """The clusters and large structures of one scene, and the lesions to be found: number and whether easy."""
+    """The clusters and large structures of one scene, and the lesions to be found: number and whether easy.
+
+    `points`: the scene's specks, in clusters or not. `area_mm2`: of the breast that was searched.
+    """
 
     cases: tuple[Case, ...]
     asked: tuple[tuple[int, bool], ...]
     large: tuple[LargeCase, ...] = ()
+    points: int = 0
+    area_mm2: float = 0.0
 
 
 def unfitted() -> Classification:
@@ -116,7 +122,13 @@ def collect(scenes: Iterable[Scene], reader: Reader, *, whole: bool) -> Iterator
             for candidate in reader.candidates(points, prepared)
         ]
         structures = tuple(_large_case(scene, structure, prepared) for structure in large)
-        yield SceneCases(cases=tuple(cases), asked=asked, large=structures)
+        yield SceneCases(
+            cases=tuple(cases),
+            asked=asked,
+            large=structures,
+            points=len(points),
+            area_mm2=float(prepared.breast.sum()) * prepared.spacing_mm**2,
+        )
 
 
 def prepared_scene(scene: Scene, reader: Reader, *, whole: bool) -> Prepared:
@@ -292,6 +304,7 @@ def _case(number: int, scene: Scene, candidate: Candidate, verdict: Verdict, les
         suspicious=kinds.pop() if len(kinds) == 1 else None,
         morphology=morphology_of(scene, lesions),
         distributions=candidate.distributions,
+        specks=len(candidate.indices),
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from lab.evaluation.matching import Verdict
 from lab.evaluation.statistics import threshold_at
 from lab.training.fitting import Case, HeldOut, LargeCase, SceneCases
+from mammography.reader.plan import QualityBounds
 
 FALSE_MARKS_PER_IMAGE = {"screening": 0.1, "standard": 0.25, "sensitive": 0.5}
 """The operating points: how many false marks per image each may make on the validation images."""
@@ -20,6 +21,10 @@ FEWEST_STATED = 10
 FALSE_LARGE_PER_SCENE = 0.01
 LARGE_SIZES_MM2 = (0.5, 1.0, 2.0, 4.0, 8.0)
 LEAST_LARGE_SCORE, NO_LARGE_SCORE = 0.5, 1.0
+STRANGE_SHARE, SCATTER_MARGIN, LEAST_SCATTER = 0.01, 1.25, 0.1
+"""Scatter is strange from this much above what so small a share of the images reaches, and from so much at least."""
+FEWEST_SCATTERS = 20
+"""Fewer images do not tell what scatter is usual."""
 
 Scores = Sequence[Sequence[HeldOut]]
 """For every scene, what held-out models say of its cases."""
@@ -49,6 +54,27 @@ def operating_points(scenes: Sequence[SceneCases], scores: Scores) -> dict[str, 
         )
         for name, rate in FALSE_MARKS_PER_IMAGE.items()
     }
+
+
+def quality_bounds(scenes: Sequence[SceneCases], scores: Scores, threshold: float) -> QualityBounds:
+    """Return the bounds of quality, with the scatter of points that hardly an image of the phantom's reaches.
+
+    What lies outside the marks that `threshold` leaves is scatter; a flood of marks in it is not believed.
+    """
+    scatter = []
+    for scene, told in zip(scenes, scores, strict=True):
+        if scene.area_mm2 > 0:
+            marked = sum(
+                case.specks
+                for case, score in zip(scene.cases, told, strict=True)
+                if score.detection >= threshold
+            )
+            scatter.append((scene.points - marked) / (scene.area_mm2 / 100))
+    bounds = QualityBounds()
+    if len(scatter) < FEWEST_SCATTERS:
+        return bounds
+    highest = float(np.quantile(scatter, 1 - STRANGE_SHARE)) * SCATTER_MARGIN
+    return bounds.model_copy(update={"familiar_scatter": round(max(highest, LEAST_SCATTER), 3)})
 
 
 def suspicious_score(scenes: Sequence[SceneCases], scores: Scores) -> float:

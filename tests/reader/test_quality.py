@@ -10,7 +10,10 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from scipy import ndimage
 
+from lab.evaluation.matching import Verdict
 from lab.phantom.scene import make_scene
+from lab.training.fitting import Case, HeldOut, SceneCases
+from lab.training.thresholds import quality_bounds
 from mammography.finding import ReadStatus
 from mammography.mammogram import FOR_PROCESSING, Mammogram
 from mammography.reader.plan import QualityBounds
@@ -205,3 +208,24 @@ def test_a_displaced_implant_is_not_remarked(reader, pixels):
     displaced = replace(L_CC, modifiers=frozenset({ViewModifier.IMPLANT_DISPLACED}))
     prepared = prepare(density_values(mammogram), spacing_mm=0.1, plan=reader.plan)
     assert remarks_of(replace(mammogram, view=displaced), prepared) == ()
+
+
+def test_what_scatter_is_strange_follows_from_the_images_of_the_phantom():
+    case = Case(
+        scene=0,
+        measures={},
+        verdict=Verdict.LESION,
+        lesions=(0,),
+        suspicious=None,
+        morphology=None,
+        distributions={},
+        specks=30,
+    )
+    told = HeldOut(detection=0.8, split=0.5, suspicion=0.5, morphologies={})
+    scenes = [
+        SceneCases(cases=(case,), asked=(), points=30 + count, area_mm2=10_000.0) for count in range(101)
+    ]
+    scores = [[told] for _ in scenes]
+    assert quality_bounds(scenes, scores, 0.5).familiar_scatter == pytest.approx(0.99 * 1.25)
+    assert quality_bounds(scenes, scores, 0.9).familiar_scatter == pytest.approx(1.29 * 1.25, abs=1e-3)
+    assert quality_bounds(scenes[:5], scores[:5], 0.5) == BOUNDS
