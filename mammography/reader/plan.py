@@ -43,7 +43,7 @@ class QualityBounds(BaseModel):
     familiar_power: tuple[float, float] = (1e-5, 2e-3)
     familiar_fall: tuple[float, float] = (1.0, 1000.0)
     familiar_noise: float = 0.1
-    familiar_scatter: float = 0.6
+    familiar_scatter: float = 0.3
     """Candidate points outside every mark, for each square centimetre."""
     most_marks: int = 3
     """An image gets no more marks than this unless it is familiar."""
