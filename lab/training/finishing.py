@@ -199,8 +199,10 @@ What the numbers mean:
   call. A distribution follows from the geometry of the specks by rule.
 - Large benign calcifications (vascular, rim, rod-like, coarse, dystrophic, suture, skin) are left out of clusters
   and {_large_said(plan)}.
-- Implants, magnification views, specimens and tomosynthesis are not read. For Processing images are read only
-  where no For Presentation image of the view exists, and were not taught.
+- Magnification and spot views, specimens and tomosynthesis are not read. An implant is left out, and remarked. For
+  Processing images are read only where no For Presentation image of the view exists, and were not taught.
+- A result is withheld, with the reason, where the image's texture, noise or edges are none of a mammogram, and
+  where many marks lie among scattered points: its bounds are part of the plan.
 
 {MEASURED_HEADING}
 

@@ -47,7 +47,7 @@ class QualityBounds(BaseModel):
     """Candidate points outside every mark, for each square centimetre."""
     most_marks: int = 3
     """An image gets no more marks than this unless it is familiar."""
-    most_marks_at_all: int = 12
+    most_marks_at_all: int = 8
 
 
 class ReaderPlan(BaseModel):
