@@ -16,6 +16,18 @@ WINDOWS_PER_IMAGE = 4
 """Validation windows for each whole validation image."""
 SMOKE_SCENES, SMOKE_STEPS, SMOKE_WINDOWS, SMOKE_IMAGES = 8, 10, 12, 2
 
+Minutes = Annotated[
+    float, typer.Option(min=0.01, help="About how long to take steps; turned into steps once.")
+]
+Steps = Annotated[int | None, typer.Option(min=1, help="How many steps to take, however long they last.")]
+Validation = Annotated[
+    int, typer.Option(min=10, help="Whole images that choose the thresholds (and four windows for each).")
+]
+Data = Annotated[
+    list[str] | None,
+    typer.Option(help="KIND=FOLDER: a public data set to mix in; cbis-ddsm, inbreast, vindr, cmmd or bmcd."),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands to mammocalc."""
@@ -26,29 +38,18 @@ def train(
     *,
     out: Annotated[Path, typer.Option(help="Folder for the weights; made where it is missing.")],
     scenes: Annotated[int, typer.Option(min=8, help="How many synthetic scenes to learn from.")] = 2500,
-    minutes: Annotated[
-        float, typer.Option(min=0.01, help="About how long to take steps; turned into steps once.")
-    ] = 60.0,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="How many steps to take, however long they last.")
-    ] = None,
+    minutes: Minutes = 60.0,
+    steps: Steps = None,
     seed: Annotated[int, typer.Option(min=0, max=90, help="Seed of the scenes and of the run.")] = 0,
     version: Annotated[str, typer.Option(help="Version of the reader that reports will carry.")] = "0.1.0",
-    validation: Annotated[
-        int, typer.Option(min=10, help="Whole images that choose the thresholds (and four windows for each).")
-    ] = 40,
+    validation: Validation = 40,
     lessons: Annotated[
         Path | None, typer.Option(help="Where lessons are kept for other runs; none are kept without it.")
     ] = None,
     beginning: Annotated[
         Path | None, typer.Option("--from", help="Weights folder or checkpoint to begin with.")
     ] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="KIND=FOLDER: a public data set to mix in; cbis-ddsm, inbreast, vindr, cmmd or bmcd."
-        ),
-    ] = None,
+    data: Data = None,
     drawing: Annotated[int, typer.Option(min=1, help="Processes that draw scenes beside.")] = 1,
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="Where steps are taken; auto takes a GPU if any.")
@@ -69,7 +70,7 @@ def train(
     from lab.training.checkpoint import NoCheckpoint
     from lab.training.fitting import TooLittleLearned
     from lab.training.supply import DrawingFailed
-    from lab.training.teaching import Request, teach
+    from lab.training.teaching import NoGpu, Request, teach
     from mammography.reader.plan import UnusableWeights
     from mammography.reader.weights_folder import SHIPPED_WEIGHTS
 
@@ -92,7 +93,7 @@ def train(
     )
     try:
         teach(request)
-    except (NoCheckpoint, UnusableWeights, UnusableDataset) as mistake:
+    except (NoCheckpoint, NoGpu, UnusableWeights, UnusableDataset) as mistake:
         typer.echo(str(mistake), err=True)
         raise typer.Exit(2) from mistake
     except (DrawingFailed, TooLittleLearned) as failure:

@@ -39,6 +39,10 @@ OVERHEAD = 1.15
 REPORT_EVERY_SECONDS = 900.0
 
 
+class NoGpu(Exception):
+    """A GPU was asked for, and torch sees none; str() is the sentence that says so."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What is to be taught, from what, and for how long.
@@ -70,6 +74,7 @@ def teach(request: Request) -> None:
 
     Raises:
         NoCheckpoint: if there is no run to go on with.
+        NoGpu: if one is asked for and there is none.
         DrawingFailed: if lessons cannot be drawn.
         mammography.reader.plan.UnusableWeights: if the weights to begin with cannot be.
         lab.datasets.UnusableDataset: if a folder does not hold the data set.
@@ -93,7 +98,8 @@ def teach(request: Request) -> None:
             if time.monotonic() - reported > REPORT_EVERY_SECONDS:
                 write_report(state, plan, request.command, request.out / REPORT_FILE)
                 reported = time.monotonic()
-    write_report(state, plan, request.command, request.out / REPORT_FILE)
+    if state.lessons:  # else every step was taken before, and reported
+        write_report(state, plan, request.command, request.out / REPORT_FILE)
     history = History(
         steps=state.step,
         minutes=state.seconds / 60,
@@ -109,6 +115,7 @@ def teach(request: Request) -> None:
     total = scenes_to_look_at(windows=request.windows, whole=request.whole)
     for _ in tracked(choosing, label="choosing thresholds", total=total):
         pass
+    supply.clear()
 
 
 def _cut(kind: DatasetKind, source: Path, plan: ReaderPlan, folder: Path) -> list[Path]:
@@ -179,7 +186,9 @@ def _beginning(place: Path | None) -> Mapping[str, Tensor] | None:
 
 def _hardware(device: str) -> tuple[torch.device, torch.dtype]:
     """Return where steps are taken, and in which precision products are: bfloat16 where it is native."""
-    if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
+    if device == "cuda" and not torch.cuda.is_available():
+        raise NoGpu("torch sees no GPU here: leave out --device, or install torch for CUDA.")
+    if device != "cpu" and torch.cuda.is_available():
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.device("cuda"), torch.bfloat16 if native else torch.float32
     return torch.device("cpu"), cpu_precision()

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from pydicom import dcmread
 from typer.testing import CliRunner
 
@@ -57,6 +58,7 @@ def test_the_whole_path_leaves_weights_that_read(tmp_path, inbreast, easy_scene)
     moved = [float((taught[name] - value).abs().max()) for name, value in shipped.items() if "weight" in name]
     assert 0 < max(moved) < 1
     assert Reader.load(out).plan == plan
+    assert not list((out / "lessons").glob("*.npz"))
     manifest = (out / "lessons" / "inbreast" / MANIFEST_FILE).read_text().splitlines()
     assert len(manifest) == 1
     assert json.loads(manifest[0])
@@ -95,3 +97,10 @@ def test_weights_to_begin_with_have_to_be_weights(tmp_path):
     answer = RUN.invoke(command_line(), ["train", "--out", str(tmp_path / "out"), "--from", str(tmp_path)])
     assert answer.exit_code == 2
     assert "holds no plan.json" in answer.stderr.replace("\n", "")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused(tmp_path):
+    answer = RUN.invoke(command_line(), ["train", "--out", str(tmp_path / "out"), "--device", "cuda"])
+    assert answer.exit_code == 2
+    assert "torch sees no GPU here" in answer.stderr
