@@ -14,7 +14,7 @@ from lab.evaluation.matching import Verdict, groups_asked_for, judge, match, sto
 from lab.phantom.truth import MACRO_STEP, Scene
 from mammography.finding import LARGE_KINDS, METAL, Distribution, Morphology
 from mammography.mammogram import UnreadableMammogram
-from mammography.reader.classification import Classification, LogisticModel
+from mammography.reader.classification import SUSPICIOUS_MORPHOLOGIES, Classification, LogisticModel
 from mammography.reader.large import LargeStructure
 from mammography.reader.network import COARSE_CELL
 from mammography.reader.preprocessing import MASK_STEP, Prepared, prepare
@@ -160,7 +160,6 @@ def fit(scenes: Sequence[SceneCases], *, second: bool) -> Classification:
         if name.endswith(" share") and (second or name not in _SECOND_SHARES)
     )
     named = [case for case in lesions if case.morphology is not None]
-    counts = Counter(case.morphology for case in named)
     return Classification(
         calcification=fit_logistic(
             [case.measures for case in judged],
@@ -178,10 +177,23 @@ def fit(scenes: Sequence[SceneCases], *, second: bool) -> Classification:
                 np.array([case.morphology is morphology for case in named]),
                 shapes,
             )
-            for morphology, count in sorted(counts.items())
-            if morphology is not None and FEWEST_OF_A_MORPHOLOGY <= count < len(named)
+            for morphology in told_apart(named)
         },
     )
+
+
+def told_apart(named: Sequence[Case]) -> list[Morphology]:
+    """Return the morphologies that were met often enough, and of either side, suspicious and benign, at least one.
+
+    Without a morphology on either side nothing of the probability of being suspicious would reach the suspicion.
+    """
+    counts = Counter(case.morphology for case in named if case.morphology is not None)
+    often = {name for name, count in counts.items() if count >= FEWEST_OF_A_MORPHOLOGY}
+    for side in (True, False):
+        members = {name: counts[name] for name in sorted(counts) if (name in SUSPICIOUS_MORPHOLOGIES) is side}
+        if members and not often & members.keys():
+            often.add(max(members, key=members.__getitem__))
+    return sorted(name for name in often if counts[name] < len(named))
 
 
 def fit_logistic(

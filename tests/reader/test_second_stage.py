@@ -11,7 +11,7 @@ import torch
 
 from lab.evaluation.matching import Verdict
 from lab.training.choice import choose
-from lab.training.fitting import Case, HeldOut, LargeCase, SceneCases, calibrated, fit, surprise
+from lab.training.fitting import Case, HeldOut, LargeCase, SceneCases, calibrated, fit, surprise, told_apart
 from lab.training.scenes import first_plan
 from lab.training.second import Example, teach
 from lab.training.thresholds import NO_LARGE_SCORE, large_rule, operating_points, suspicious_score
@@ -153,6 +153,13 @@ def test_models_use_the_second_stage_only_when_told_and_are_less_surprised_with_
         for model in (with_it, without)
     ]
     assert surprise(scenes, told[0]) < surprise(scenes, told[1])
+
+
+def test_either_side_has_a_morphology_however_few_were_met():
+    rng = np.random.default_rng(0)
+    few = [_case(number, rng, real=True, suspicious=number % 10 > 0) for number in range(30)]
+    assert told_apart(few) == [Morphology.FINE_LINEAR, Morphology.PUNCTATE]
+    assert told_apart([case for case in few if case.suspicious]) == []
 
 
 def test_the_second_stage_is_kept_where_the_models_are_less_surprised_with_it_and_else_left_out():
