@@ -260,7 +260,7 @@ def _large(mask: Mask, fewest: float) -> Mask:
 
 def _otsu(level: Values) -> float:
     """Return the threshold between the two classes of values that differ most (Otsu 1979)."""
-    counts, edges = np.histogram(level, bins=128)
+    counts, edges = np.histogram(level.astype(np.float64), bins=128)
     middles = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts).astype(np.float64)
     weighted = np.cumsum(counts * middles)
