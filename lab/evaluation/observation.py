@@ -102,12 +102,14 @@ class WatchedReader(Reader):
 
     @override
     def look(self, prepared: Prepared, *, lowest_score: float | None = None) -> Look:
+        """Return what the network sees, and keep every cluster of it."""
         look = super().look(prepared, lowest_score=LOWEST_SCORE)
         self._faint[id(prepared)] = look.points
         return look._replace(points=look.points.chosen(look.points.scores >= self.plan.point_score))
 
     @override
     def answer_of(self, mammogram: Mammogram, prepared: Prepared, look: Look) -> Answer:
+        """Return what is said of a look, and remember the look under the image's SOP Instance UID."""
         answer = super().answer_of(mammogram, prepared, look)
         began = time.monotonic()
         self.seen[mammogram.sop_instance_uid] = Seen(

@@ -111,6 +111,10 @@ class ReaderPlan(BaseModel):
         """The lowest detection score of the chosen operating point."""
         return self.operating_points[self.operating_point]
 
+    def scale_of(self, spacing_mm: float) -> float:
+        """Return by how much an image of a pitch is resampled: 1 where its pitch is near enough to the plan's."""
+        return 1.0 if self.finest_mm <= spacing_mm <= self.coarsest_mm else spacing_mm / self.spacing_mm
+
     def identity(self) -> ReaderIdentity:
         """Return who this reader is, for every report."""
         return ReaderIdentity(

@@ -5,6 +5,7 @@ as they are: one channel holds them between two in-breast quantiles, the other a
 around it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,18 +95,16 @@ def prepare(
     """
     blocks = Blocks.of(values)
     breast = breast_of(blocks, spacing_mm) if mask is None else mask
-    half = breast.shape[1] // 2
-    mirrored = bool(breast[:, :half].sum() < breast[:, -half:].sum())
+    mirrored = _lies_right(breast)
     if mirrored:
         values = values[:, ::-1]
         blocks = Blocks.of(values) if values.shape[1] % MASK_STEP else blocks.mirrored()
         breast = breast_of(blocks, spacing_mm) if mask is None else mask[:, ::-1]
     implant = implant_area(blocks, breast, spacing_mm)
     hidden = unreadable_areas(blocks, breast, spacing_mm)
-    if implant is not None:
-        hidden |= implant
+    hidden = hidden if implant is None else hidden | implant
     top, bottom, left, right = _box(breast, values.shape)
-    scale = 1.0 if plan.finest_mm <= spacing_mm <= plan.coarsest_mm else spacing_mm / plan.spacing_mm
+    scale = plan.scale_of(spacing_mm)
     grid = Grid(
         column_offset=float(values.shape[1] - right if mirrored else left),
         row_offset=float(top),
@@ -113,17 +112,14 @@ def prepare(
         mirrored=mirrored,
         scale=scale,
     )
-    rows, columns = (slice(a // MASK_STEP, -(-b // MASK_STEP)) for a, b in ((top, bottom), (left, right)))
+    shown = (
+        slice(top // MASK_STEP, -(-bottom // MASK_STEP)),
+        slice(left // MASK_STEP, -(-right // MASK_STEP)),
+    )
     picture = torch.from_numpy(np.ascontiguousarray(values[top:bottom, left:right], dtype=np.float32))
     picture = _scaled(picture[None, None], scale)
-    steps = _skin_steps(spacing_mm)
-    inside, searched = (
-        _enlarged(
-            (ndimage.binary_erosion(breast, iterations=depth, border_value=1) & ~hidden)[rows, columns],
-            picture,
-        )
-        for depth in (steps, steps + 1)
-    )
+    under_the_skin = _under_the_skin(breast, ~hidden, spacing_mm)
+    inside, searched = (_enlarged(area[shown], picture) for area in under_the_skin)
     if not inside.any():
         raise UnreadableMammogram("The whole breast is saturated, so nothing can be seen in it.")
     picture = _padded(picture)
@@ -137,6 +133,12 @@ def prepare(
     )
 
 
+def _lies_right(breast: NDArray[np.bool_]) -> bool:
+    """Return whether more of the breast lies in the right half than in the left one."""
+    half = breast.shape[1] // 2
+    return bool(breast[:, :half].sum() < breast[:, -half:].sum())
+
+
 def _box(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     """Return (top, bottom, left, right) of the breast on the image, in stored pixels."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -148,9 +150,13 @@ def _box(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> tuple[int, int, int
     )
 
 
-def _skin_steps(spacing_mm: float) -> int:
-    """Return how many mask elements the skin is thick."""
-    return max(1, round(SKIN_MM / (spacing_mm * MASK_STEP)))
+def _under_the_skin(
+    breast: NDArray[np.bool_], seen: NDArray[np.bool_], spacing_mm: float
+) -> Iterator[NDArray[np.bool_]]:
+    """Yield what is seen of the breast within the skin, and one mask element deeper."""
+    skin = max(1, round(SKIN_MM / (spacing_mm * MASK_STEP)))
+    for depth in (skin, skin + 1):
+        yield ndimage.binary_erosion(breast, iterations=depth, border_value=1) & seen
 
 
 def _scaled(picture: Tensor, scale: float) -> Tensor:
