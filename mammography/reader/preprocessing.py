@@ -93,13 +93,7 @@ def prepare(
     Raises:
         UnreadableMammogram: if no breast is found, or nothing can be seen in it.
     """
-    blocks = Blocks.of(values)
-    breast = breast_of(blocks, spacing_mm) if mask is None else mask
-    mirrored = _lies_right(breast)
-    if mirrored:
-        values = values[:, ::-1]
-        blocks = Blocks.of(values) if values.shape[1] % MASK_STEP else blocks.mirrored()
-        breast = breast_of(blocks, spacing_mm) if mask is None else mask[:, ::-1]
+    values, blocks, breast, mirrored = _turned(values, spacing_mm, mask)
     implant = implant_area(blocks, breast, spacing_mm)
     hidden = unreadable_areas(blocks, breast, spacing_mm)
     hidden = hidden if implant is None else hidden | implant
@@ -133,10 +127,18 @@ def prepare(
     )
 
 
-def _lies_right(breast: NDArray[np.bool_]) -> bool:
-    """Return whether more of the breast lies in the right half than in the left one."""
+def _turned(
+    values: NDArray[np.floating[Any]], spacing_mm: float, mask: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.floating[Any]], Blocks, NDArray[np.bool_], bool]:
+    """Return an image with its chest wall on the left, its blocks, its breast, and whether it was mirrored."""
+    blocks = Blocks.of(values)
+    breast = breast_of(blocks, spacing_mm) if mask is None else mask
     half = breast.shape[1] // 2
-    return bool(breast[:, :half].sum() < breast[:, -half:].sum())
+    if breast[:, :half].sum() >= breast[:, -half:].sum():
+        return values, blocks, breast, False
+    values = values[:, ::-1]
+    blocks = Blocks.of(values) if values.shape[1] % MASK_STEP else blocks.mirrored()
+    return values, blocks, breast_of(blocks, spacing_mm) if mask is None else mask[:, ::-1], True
 
 
 def _box(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> tuple[int, int, int, int]:
