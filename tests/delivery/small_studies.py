@@ -35,7 +35,7 @@ from node.delivery import Destination
 from node.reporting import Reporting
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
-ROWS, COLUMNS = 160, 128
+ROWS, COLUMNS = 480, 440
 VIEWS = sorted(SCREENING_SET, key=str)
 
 _numbers = itertools.count(1)

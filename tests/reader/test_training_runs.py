@@ -24,7 +24,8 @@ from tests.reader.lessons import COURSE, PLAN, SAVE_EVERY, learned, write_two_le
 
 REPOSITORY = Path(__file__).parents[2]
 SLOW_RUN = (
-    "import sys; from pathlib import Path; from tests.reader.lessons import learned; "
+    "import sys; from pathlib import Path; import torch; from tests.reader.lessons import learned; "
+    "torch.set_num_threads(1); "
     "learned(Path(sys.argv[1]), Path(sys.argv[2]), pause_seconds=0.2)"
 )
 
