@@ -74,5 +74,4 @@ def easy_scene() -> Scene:
         )
         for seed in range(11, 31)
     )
-    scene = next(scene for scene in scenes if [group.easy for group in scene.groups] == [True])
-    return scene
+    return next(scene for scene in scenes if [group.easy for group in scene.groups] == [True])

@@ -2,8 +2,8 @@
 
 import json
 import multiprocessing
-import time
 import shutil
+import time
 from dataclasses import replace
 
 import pytest
