@@ -28,6 +28,15 @@ class Morphology(StrEnum):
     SKIN = "skin"
 
 
+SUSPICIOUS_MORPHOLOGIES = frozenset(
+    {
+        Morphology.AMORPHOUS,
+        Morphology.COARSE_HETEROGENEOUS,
+        Morphology.FINE_PLEOMORPHIC,
+        Morphology.FINE_LINEAR,
+    }
+)
+"""BI-RADS 5th edition: suspicious morphology; all others are typically or probably benign."""
 LARGE_MORPHOLOGIES = (
     Morphology.VASCULAR,
     Morphology.COARSE,

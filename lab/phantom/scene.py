@@ -38,7 +38,6 @@ from lab.phantom.truth import (
     EASY_EXTENT_MM,
     EASY_SPECKS,
     NOTHING_LARGE,
-    SUSPICIOUS,
     Distractor,
     Scene,
     TruthGroup,
@@ -46,7 +45,7 @@ from lab.phantom.truth import (
 )
 from lab.phantom.views import PART_OF_BREAST, draw_implant, drawn_as, magnification_of, spot_distance
 from mammography.coordinates import ImagePoint
-from mammography.finding import Morphology
+from mammography.finding import SUSPICIOUS_MORPHOLOGIES, Morphology
 from mammography.view import Laterality, View, ViewModifier
 
 MULTIPLE = 32
@@ -361,7 +360,7 @@ def _groups(drawn: _Drawn, truth: list[tuple[DrawnSpeck, float]]) -> list[TruthG
                 number=number,
                 morphology=lesion.morphology,
                 distribution=lesion.distribution,
-                suspicious=lesion.morphology in SUSPICIOUS,
+                suspicious=lesion.morphology in SUSPICIOUS_MORPHOLOGIES,
                 easy=len(clear) >= EASY_SPECKS and extent <= EASY_EXTENT_MM and well_inside and apart,
             )
         )

@@ -9,16 +9,6 @@ from mammography.coordinates import ImagePoint
 from mammography.finding import LARGE_KINDS, LARGE_MORPHOLOGIES, METAL, Distribution, Morphology
 from mammography.view import View
 
-SUSPICIOUS = frozenset(
-    {
-        Morphology.AMORPHOUS,
-        Morphology.COARSE_HETEROGENEOUS,
-        Morphology.FINE_PLEOMORPHIC,
-        Morphology.FINE_LINEAR,
-    }
-)
-"""The morphologies that BI-RADS calls suspicious; all others are typically or probably benign."""
-
 LARGE = frozenset(LARGE_MORPHOLOGIES)
 """Morphologies that are drawn into `Scene.large`: large structures rather than small specks."""
 NOTHING_LARGE = -1

@@ -12,9 +12,9 @@ from scipy.optimize import minimize
 
 from lab.evaluation.matching import Verdict, groups_asked_for, judge, match, stored_places
 from lab.phantom.truth import MACRO_STEP, Scene
-from mammography.finding import LARGE_KINDS, METAL, Distribution, Morphology
+from mammography.finding import LARGE_KINDS, METAL, SUSPICIOUS_MORPHOLOGIES, Distribution, Morphology
 from mammography.mammogram import UnreadableMammogram
-from mammography.reader.classification import SUSPICIOUS_MORPHOLOGIES, Classification, LogisticModel
+from mammography.reader.classification import Classification, LogisticModel
 from mammography.reader.large import LargeStructure
 from mammography.reader.network import COARSE_CELL
 from mammography.reader.preprocessing import MASK_STEP, Prepared, prepare

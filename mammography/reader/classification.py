@@ -12,20 +12,11 @@ from pydantic import BaseModel, ConfigDict
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from mammography.finding import Morphology
+from mammography.finding import SUSPICIOUS_MORPHOLOGIES, Morphology
 from mammography.reader.clustering import spread_of
 from mammography.reader.detection import Points
 from mammography.reader.preprocessing import Prepared
 
-SUSPICIOUS_MORPHOLOGIES = frozenset(
-    {
-        Morphology.AMORPHOUS,
-        Morphology.COARSE_HETEROGENEOUS,
-        Morphology.FINE_PLEOMORPHIC,
-        Morphology.FINE_LINEAR,
-    }
-)
-"""BI-RADS 5th edition: suspicious morphology."""
 _REACH = 10
 """Half the side, in reader pixels, of the window in which a speck's shape is measured."""
 _FURTHEST_DEVIATIONS = 4.0

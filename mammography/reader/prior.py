@@ -102,17 +102,6 @@ def share_of(morphology: Morphology, distribution: Distribution | None) -> Entry
     )
 
 
-def expected_share(
-    morphologies: Mapping[Morphology, float], distributions: Mapping[Distribution | None, float]
-) -> float:
-    """Return the share of malignancy to expect, 0 to 1; both mappings hold probabilities that add up to 1."""
-    return sum(
-        likely * lying * share_of(morphology, distribution).share
-        for morphology, likely in morphologies.items()
-        for distribution, lying in distributions.items()
-    )
-
-
 def suspicion_of(
     morphologies: Mapping[Morphology, float], distributions: Mapping[Distribution | None, float]
 ) -> float:

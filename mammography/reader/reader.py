@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 
 from mammography.coordinates import Grid
 from mammography.finding import (
+    SUSPICIOUS_MORPHOLOGIES,
     Assessment,
     Distribution,
     Finding,
@@ -32,7 +33,7 @@ from mammography.mammogram import (
     open_header,
     open_mammogram,
 )
-from mammography.reader.classification import SUSPICIOUS_MORPHOLOGIES, measures_of
+from mammography.reader.classification import measures_of
 from mammography.reader.clustering import (
     clusters_of,
     distribution_of,
@@ -116,10 +117,6 @@ class Reader:
         except UnreadableMammogram as refusal:
             return Answer(_not_read(mammogram.sop_instance_uid, mammogram.view, str(refusal)))
         return self.answer_of(mammogram, prepared, self.look(prepared))
-
-    def reading_of(self, mammogram: Mammogram, prepared: Prepared, points: Points) -> ImageReading:
-        """Return what the reader says of the specks that were found on a mammogram."""
-        return self.answer_of(mammogram, prepared, Look(points, [])).reading
 
     def answer_of(self, mammogram: Mammogram, prepared: Prepared, look: Look) -> Answer:
         """Return what the reader says of what the network saw on a mammogram."""

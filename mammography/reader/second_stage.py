@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
-from mammography.finding import Morphology
-from mammography.reader.classification import SUSPICIOUS_MORPHOLOGIES
+from mammography.finding import SUSPICIOUS_MORPHOLOGIES, Morphology
 from mammography.reader.detection import Points
 from mammography.reader.preprocessing import Prepared
 

@@ -91,23 +91,25 @@ def _breast_lines(assessment: Assessment) -> Iterator[str]:
         names = [
             f"finding {place.finding + 1} of image {place.image + 1}" for place in (pair.first, pair.second)
         ]
-        yield f"  Probably one lesion: {' and '.join(names)} (likeness {100 * pair.score:.0f} %)."
+        yield f"  Probably one lesion: {' and '.join(names)} (likeness {pair.score:.2f})."
     for breast in assessment.breasts:
-        yield f"  Breast {breast.laterality}: highest suspicion {100 * breast.suspicion:.0f} %."
+        said = f"highest suspicion {breast.suspicion:.2f}" if breast.suspicion else "nothing marked"
+        yield f"  Breast {breast.laterality}: {said}."
+    yield "  Suspicion is a scale from 0 to 1 by the literature, never a probability of cancer."
 
 
 def _finding_line(finding: Finding) -> str:
     """Return one finding in one line."""
     if finding.kind is FindingKind.LARGE:
         return (
-            f"{called(finding)} (detection {100 * finding.detection:.0f} %), as large as a disc of "
+            f"{called(finding)} (detection {finding.detection:.2f}), as large as a disc of "
             f"{finding.specks[0].diameter_mm:.1f} mm around column {finding.center.column:.0f}, "
             f"row {finding.center.row:.0f}"
         )
     stated = [word.value for word in (finding.morphology, finding.distribution) if word is not None]
     specks = len(finding.specks)
     return (
-        f"{finding.assessment} (detection {100 * finding.detection:.0f} %, suspicion {100 * finding.suspicion:.0f} %)"
+        f"{finding.assessment} (detection {finding.detection:.2f}, suspicion {finding.suspicion:.2f})"
         f", {specks} {'calcification' if specks == 1 else 'calcifications'}"
         f" around column {finding.center.column:.0f}, row {finding.center.row:.0f}"
         + (f", {', '.join(stated)}" if stated else "")

@@ -4,13 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mammography.finding import LARGE_MORPHOLOGIES, Distribution, Morphology
-from mammography.reader.classification import SUSPICIOUS_MORPHOLOGIES, Classification, LogisticModel
+from mammography.finding import LARGE_MORPHOLOGIES, SUSPICIOUS_MORPHOLOGIES, Distribution, Morphology
+from mammography.reader.classification import Classification, LogisticModel
 from mammography.reader.prior import (
     DISTRIBUTION_SHARES,
-    MIDDLE,
     MORPHOLOGY_SHARES,
-    expected_share,
     share_of,
     suspicion_of,
 )
@@ -62,8 +60,7 @@ def test_suspicion_is_above_one_half_for_suspicious_morphologies_and_below_for_o
         suspicion_of({Morphology.PUNCTATE: 1.0}, sure) < 0.5 < suspicion_of({Morphology.AMORPHOUS: 1.0}, sure)
     )
     half = {Morphology.FINE_PLEOMORPHIC: 0.5, Morphology.PUNCTATE: 0.5}
-    assert expected_share(half, sure) == pytest.approx((0.29 + 0.02) / 2)
-    assert suspicion_of(half, sure) > expected_share(half, sure) > MIDDLE
+    assert suspicion_of(half, sure) > 0.5
 
 
 @given(

@@ -103,7 +103,7 @@ def test_the_text_says_all_that_the_reader_says():
     assert "Image 1: R CC, 160 columns x 200 rows" in text
     assert "  Marked: 1 suspicious finding of calcifications." in text
     assert (
-        "  1. suspicious (detection 93 %, suspicion 81 %), 5 calcifications around column 60, row 80, amorphous, linear"
+        "  1. suspicious (detection 0.93, suspicion 0.81), 5 calcifications around column 60, row 80, amorphous, linear"
         in text
     )
     assert "Image 2: L CC, 160 columns x 200 rows" in text
@@ -121,10 +121,10 @@ def test_the_text_says_what_a_large_calcification_is_and_every_remark():
     assert "  Marked: 1 suspicious finding of calcifications and 2 large benign calcifications." in text
     assert "  Remark: It is blurred." in text
     assert (
-        "  2. large benign calcification (vascular) (detection 93 %), as large as a disc of 0.2 mm"
+        "  2. large benign calcification (vascular) (detection 0.93), as large as a disc of 0.2 mm"
         " around column 54, row 78" in text
     )
-    assert "  3. large benign calcification (detection 93 %)" in text
+    assert "  3. large benign calcification (detection 0.93)" in text
     assert label_of(2, vascular) == "2 large benign calcification (vascular)"
 
 
@@ -136,8 +136,8 @@ def test_the_text_says_which_findings_are_one_lesion_and_how_suspicious_a_breast
         breasts=(BreastScore(laterality=Laterality.RIGHT, suspicion=0.81),),
     )
     text = report_text(said, headers)
-    assert "  Probably one lesion: finding 1 of image 1 and finding 1 of image 2 (likeness 60 %)." in text
-    assert "  Breast R: highest suspicion 81 %." in text
+    assert "  Probably one lesion: finding 1 of image 1 and finding 1 of image 2 (likeness 0.60)." in text
+    assert "  Breast R: highest suspicion 0.81." in text
 
 
 def test_the_text_names_an_image_without_a_view_and_one_without_findings():
