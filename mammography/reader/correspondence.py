@@ -23,12 +23,12 @@ from mammography.finding import (
 )
 from mammography.view import Laterality, ViewPosition
 
-DEPTH_SIGMA_MM, DEPTH_GATE_MM = 6.0, 15.0
-"""How far depths in two views differ, and from where on two findings are never the same lesion."""
+DEPTH_SIGMA_MM = 6.0
+"""How far depths in two views differ."""
 COUNT_SIGMA, EXTENT_SIGMA = 1.3, 1.0
 """Deviation of the natural logarithm of the ratio of two counts, and of two extents."""
 LEAST_SCORE = 0.15
-"""Two findings below this are said to correspond to nothing."""
+"""Two findings below this are said to correspond to nothing; depths 12 mm apart alone lead below it."""
 FROM_ABOVE = frozenset({ViewPosition.CC, ViewPosition.FB})
 FROM_THE_SIDE = frozenset({ViewPosition.MLO, ViewPosition.ML, ViewPosition.LM, ViewPosition.LMO})
 
@@ -51,7 +51,7 @@ class Trait:
 def likeness(one: Trait, other: Trait) -> float:
     """Return how well two findings of two views fit one lesion, 0 to 1; the order does not matter."""
     apart = abs(one.depth_mm - other.depth_mm)
-    if one.kind is not other.kind or apart > DEPTH_GATE_MM:
+    if one.kind is not other.kind:
         return 0.0
     deviations = (
         apart / DEPTH_SIGMA_MM,

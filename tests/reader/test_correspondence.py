@@ -17,7 +17,6 @@ from mammography.finding import (
     Speck,
 )
 from mammography.reader.correspondence import (
-    DEPTH_GATE_MM,
     LEAST_SCORE,
     Trait,
     breast_scores,
@@ -83,11 +82,11 @@ def test_findings_of_two_breasts_or_of_one_view_never_correspond():
     assert pairs(images, [at(40.0)] * 4) == []
 
 
-def test_depths_beyond_the_gate_and_other_kinds_are_other_lesions():
-    assert likeness(TRAIT, replace(TRAIT, depth_mm=40.0 + DEPTH_GATE_MM + 0.1)) == 0.0
+def test_depths_far_apart_and_other_kinds_are_other_lesions():
     assert likeness(TRAIT, replace(TRAIT, kind=FindingKind.LARGE)) == 0.0
     images = [image(R_CC, 0.5), image(R_MLO, 0.5)]
-    assert pairs(images, [at(40.0), at(54.9)]) == []
+    assert pairs(images, [at(40.0), at(52.0)]) == []
+    assert pairs(images, [at(40.0), at(51.0)]) == [((0, 0), (1, 0))]
 
 
 def test_what_looks_alike_is_preferred_at_equal_depth():

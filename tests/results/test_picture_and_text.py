@@ -133,11 +133,16 @@ def test_the_text_says_which_findings_are_one_lesion_and_how_suspicious_a_breast
     said = dataclasses.replace(
         assessment(*(reading(header, cluster(60, 80)) for header in headers)),
         correspondences=(Correspondence(first=FindingPlace(0, 0), second=FindingPlace(1, 0), score=0.6),),
-        breasts=(BreastScore(laterality=Laterality.RIGHT, suspicion=0.81),),
+        breasts=(
+            BreastScore(laterality=Laterality.RIGHT, suspicion=0.81),
+            BreastScore(laterality=Laterality.LEFT, suspicion=0.0),
+        ),
     )
     text = report_text(said, headers)
     assert "  Probably one lesion: finding 1 of image 1 and finding 1 of image 2 (likeness 0.60)." in text
     assert "  Breast R: highest suspicion 0.81." in text
+    assert "  Breast L: nothing marked." in text
+    assert "never a probability of cancer" in text
 
 
 def test_the_text_names_an_image_without_a_view_and_one_without_findings():
