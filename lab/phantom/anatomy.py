@@ -14,6 +14,8 @@ from lab.phantom.fields import Field, Mask, power_law, smooth_step
 from mammography.view import ViewPosition
 
 COARSE_MM = 0.56
+FOLD = 0.03
+"""How round the inframammary fold is, as a share of the breast's reach."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +78,8 @@ def plan_breast(rng: Generator, *, density: int | None = None) -> BreastPlan:
     """Return a breast drawn at random: A 11, B 43, C 41, D 5 % as in screening, with more dense ones."""
     chosen = int(rng.choice(4, p=[0.12, 0.38, 0.38, 0.12])) if density is None else density
     return BreastPlan(
-        protrusion=float(rng.uniform(0.40, 0.72)),
-        height=float(rng.uniform(0.34, 0.48)),
+        protrusion=float(rng.uniform(0.38, 0.62)),
+        height=float(rng.uniform(0.30, 0.42)),
         thickness_mm=float(rng.uniform(28, 72)),
         density=chosen,
         glandularity=float((0.10, 0.27, 0.50, 0.78)[chosen] * rng.uniform(0.8, 1.2)),
@@ -135,15 +137,15 @@ def _oblique_profile(
 ) -> tuple[np.ndarray, float]:
     """Return (mm from the edge to the skin, for each row; where the nipple is), heights as fractions."""
     nipple = rng.uniform(0.54, 0.64)
-    reach = plan.protrusion * width * rng.uniform(0.98, 1.08)
+    reach = plan.protrusion * width * rng.uniform(1.0, 1.2)
     axilla = rng.uniform(0.45, 0.72)
     fold = min(0.985, nipple + plan.height * rng.uniform(0.66, 0.84))
     up = np.clip((nipple - down) / nipple, 0, 1)
     above = axilla + (1 - axilla) * np.clip(1 - up ** rng.uniform(1.6, 2.1), 0, None)
     below = np.clip((down - nipple) / (fold - nipple), 0, None)
-    abdomen = rng.uniform(0.04, 0.16)
-    round_below = abdomen + (1 - abdomen) * np.clip(1 - below ** rng.uniform(2.0, 2.6), 0, None) ** 0.55
-    round_below += 0.25 * np.clip(down - fold, 0, None)
+    round_below = np.clip(1 - below ** rng.uniform(2.0, 2.6), 0, None) ** 0.55
+    abdomen = rng.uniform(-0.02, 0.14) + rng.uniform(0.3, 1.6) * (down - fold)
+    round_below = np.logaddexp(round_below / FOLD, abdomen / FOLD) * FOLD
     return np.where(down < nipple, above, round_below) * reach, float(nipple + rng.uniform(-0.02, 0.01))
 
 

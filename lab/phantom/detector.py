@@ -40,13 +40,14 @@ class Exposure:
     median_attenuation: float
 
 
-def plan_detector(rng: Generator) -> DetectorPlan:
-    """Return an exposure drawn at random: about 100 uGy on 0.07 mm pixels."""
+def plan_detector(rng: Generator, spacing_mm: float = 0.07) -> DetectorPlan:
+    """Return an exposure drawn at random: about 100 uGy at the detector, whatever its pitch."""
+    coarser = spacing_mm / 0.07
     return DetectorPlan(
-        quanta=float(np.exp(rng.normal(np.log(5000), 0.3))),
+        quanta=float(np.exp(rng.normal(np.log(5800), 0.22)) * coarser**2),
         scatter=float(rng.uniform(0.15, 0.45)),
-        blur=float(rng.uniform(0.45, 0.85)),
-        grain=float(rng.uniform(0.25, 0.55)),
+        blur=float(rng.uniform(0.4, 0.7) / np.sqrt(coarser)),
+        grain=float(rng.uniform(0.25, 0.5)),
         electronic=float(rng.uniform(3, 12)),
     )
 

@@ -149,12 +149,15 @@ def draw_film_marks(values: Field, anatomy: Anatomy, film: FilmPlan, rng: Genera
     for _ in range(1 + int(rng.poisson(film.dirt))):
         found += draw_dust(values, WHITE / 4, rng, often=min(0.6 * film.dirt, 1.0))
     for _ in range(int(rng.poisson(1.2 * film.dirt))):
-        found.append(_scratch(values, anatomy.window.spacing_mm, rng))
+        found += _scratch(values, anatomy.window.spacing_mm, rng)
     return found + _label(values, anatomy, rng)
 
 
-def _scratch(values: Field, spacing_mm: float, rng: Generator) -> tuple[str, float, float]:
-    """Draw a scratch of the emulsion: a hairline, bright where silver is gone, now and then dark."""
+def _scratch(values: Field, spacing_mm: float, rng: Generator) -> Found:
+    """Draw a scratch of the emulsion: a hairline, bright where silver is gone, now and then dark.
+
+    One that runs off the film at once leaves nothing.
+    """
     length = int(rng.uniform(3, 60) / spacing_mm)
     angle = rng.uniform(0, np.pi) if rng.random() < 0.5 else rng.normal() * 0.03
     along = np.arange(length)
@@ -167,8 +170,9 @@ def _scratch(values: Field, spacing_mm: float, rng: Generator) -> tuple[str, flo
     gaps = np.repeat(rng.random(len(rows) // 15 + 1) < 0.75, 15)[: len(rows)]
     brightness = rng.uniform(60, 500) * (1 if rng.random() < 0.8 else -0.6)
     values[rows[gaps], columns[gaps]] += np.float32(brightness)
-    middle = len(rows) // 2
-    return "scratch", float(rows[middle]) + 0.5, float(columns[middle]) + 0.5
+    middle = slice(len(rows) // 2, len(rows) // 2 + 1)
+    places = zip(rows[middle], columns[middle], strict=True)
+    return [("scratch", float(row) + 0.5, float(column) + 0.5) for row, column in places]
 
 
 def _label(values: Field, anatomy: Anatomy, rng: Generator) -> Found:

@@ -41,7 +41,7 @@ VENDORS: tuple[Vendor, ...] = (
         name="alpha",
         dark=(330, 480),
         bright=(2300, 2600),
-        curve=(0.6, 1.1),
+        curve=(0.3, 0.7),
         flatten=(0.45, 0.85),
         sharpen=(0.1, 0.45),
         air=0,
@@ -51,7 +51,7 @@ VENDORS: tuple[Vendor, ...] = (
         name="beta",
         dark=(500, 650),
         bright=(2300, 2650),
-        curve=(0.4, 0.8),
+        curve=(0.2, 0.6),
         flatten=(0.4, 0.75),
         sharpen=(0.1, 0.4),
         air=0,
@@ -61,7 +61,7 @@ VENDORS: tuple[Vendor, ...] = (
         name="gamma",
         dark=(2150, 2230),
         bright=(2650, 2800),
-        curve=(0.3, 0.7),
+        curve=(0.2, 0.5),
         flatten=(0.45, 0.8),
         sharpen=(0.0, 0.3),
         air=60,
@@ -71,11 +71,21 @@ VENDORS: tuple[Vendor, ...] = (
         name="delta",
         dark=(850, 980),
         bright=(1850, 2050),
-        curve=(0.4, 0.8),
+        curve=(0.2, 0.6),
         flatten=(0.3, 0.7),
         sharpen=(0.1, 0.5),
         air=27,
         spacing_mm=0.05,
+    ),
+    Vendor(
+        name="epsilon",
+        dark=(1720, 1880),
+        bright=(2300, 2550),
+        curve=(-0.8, -0.4),
+        flatten=(0.2, 0.5),
+        sharpen=(0.0, 0.3),
+        air=1500,
+        spacing_mm=0.1,
     ),
 )
 """Invented vendors; their grey scales are those that real ones have."""
@@ -105,18 +115,19 @@ def present(exposure: Exposure, anatomy: Anatomy, vendor: Vendor, rng: Generator
     muscle = anatomy.pectoral * np.float32(_muscle_step(coarse, anatomy))
     for sigma_mm, share in (
         (rng.uniform(8, 18), rng.uniform(*vendor.flatten)),
-        (rng.uniform(2.5, 5), rng.uniform(0, 0.35)),
+        (rng.uniform(2.5, 5), rng.uniform(0, 0.3)),
     ):
         low = _inner_low_pass(coarse - muscle, weight, sigma_mm / (anatomy.window.spacing_mm * 4))
         level = float(low[inside].mean()) if inside.any() else 0.0
         part = np.where(inside, low - level, 0).astype(np.float32) * np.float32(share)
         coarse = coarse - part
         removed = removed + part
-    removed = removed + muscle * np.float32(rng.uniform(0.3, 1.2))
+    removed = removed + muscle * np.float32(rng.uniform(0.2, 1.0))
     tone -= enlarge(removed, 4)
     tone += np.float32(rng.uniform(*vendor.sharpen)) * (tone - blur(tone, 1.2, truncate=2.5))
-    for sigma, gain in ((1.0, rng.uniform(0, 0.5)), (4.0, rng.uniform(0, 0.6))):
-        tone += np.float32(gain) * (tone - enlarge(blur(coarse, sigma), 4))
+    for sigma_mm, gain in ((0.28, rng.uniform(0, 0.5)), (rng.uniform(1.2, 2.5), rng.uniform(0.2, 0.8))):
+        low = _inner_low_pass(coarse, weight, sigma_mm / (anatomy.window.spacing_mm * 4))
+        tone += np.float32(gain) * (tone - enlarge(low, 4))
     return _toned(tone, anatomy, vendor, rng)
 
 

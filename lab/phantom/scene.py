@@ -211,7 +211,7 @@ def _detector(taken: Acquisition, shown: Window, rng: Generator) -> DetectorPlan
     """Return the exposure of a view: the acquisition's own, a film's screen, or one drawn as usual."""
     if taken.film is not None:
         return screen(taken.film, shown.spacing_mm, rng)
-    return taken.detector if taken.detector is not None else plan_detector(rng)
+    return taken.detector if taken.detector is not None else plan_detector(rng, shown.spacing_mm)
 
 
 def _overlay(

@@ -76,12 +76,12 @@ def survey(scenes: int, *, seed: int = FIRST_SEED) -> Iterator[Scene]:
 
     views = sorted(SCREENING_SET, key=str)
     for number in range(scenes):
-        vendor = VENDORS[number % len(VENDORS)]
-        turn = number // len(VENDORS)
+        turn, place = divmod(number, len(VENDORS))
+        vendor = VENDORS[place]
         rows, columns = (round(side / vendor.spacing_mm) for side in DETECTOR_MM)
         yield make_scene(
             seed + number,
-            view=views[(turn + number) % len(views)],
+            view=views[(turn + place) % len(views)],
             rows=rows,
             columns=columns,
             spacing_mm=vendor.spacing_mm,

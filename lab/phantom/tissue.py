@@ -14,6 +14,8 @@ STEP = 2
 """Pixels per element of tissue fields, in rows and columns."""
 LAYERS = 6
 TUBE_STEP_MM = 0.25
+FAN_MM = 60.0
+"""How far from where its lines meet the fan is drawn at its own scale."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,19 +47,30 @@ def draw_tissue(anatomy: Anatomy, rng: Generator) -> Tissue:
     layers = enlarge(_layers(anatomy, rng), 2)
     depth = enlarge(anatomy.depth, 2)
     pectoral = enlarge(anatomy.pectoral, 2)
-    fraction = 0.04 + 0.64 * layers * (1 + np.float32(0.15 * rng.uniform(0.7, 1.5)) * texture)
-    strength = np.float32(rng.uniform(0.5, 1.0))
-    fraction += ligaments * (0.09 + 0.15 * layers) * smooth_step(depth / 6) * strength
-    fraction += np.float32(0.02) * texture
-    muscle = (
-        np.float32(rng.uniform(0.34, 0.62)) + np.float32(0.03) * texture + _striations(anatomy, shape, rng)
-    )
+    fraction = 0.04 + 0.64 * layers * (1 + np.float32(0.15 * rng.uniform(0.8, 2.0)) * texture)
+    strength = np.float32(rng.uniform(0.7, 1.3))
+    fraction += ligaments * (0.10 + 0.07 * layers) * smooth_step(depth / 6) * strength
+    fraction += np.float32(rng.uniform(0.03, 0.06)) * texture
+    muscle = _muscle(anatomy, fraction, rng) + np.float32(0.025) * texture
     fraction = fraction * (1 - pectoral) + muscle * pectoral
     fraction = np.where(fraction > 0.75, 0.75 + 0.25 * np.tanh((fraction - 0.75) / 0.4), fraction)
     tubes = np.zeros(shape, np.float32)
     for path, share in _vessels_and_ducts(anatomy, rng):
         draw_tube(tubes, path, anatomy, share)
     return Tissue(gland=np.clip(fraction, 0, 1).astype(np.float32), tubes=tubes)
+
+
+def _muscle(anatomy: Anatomy, fraction: Field, rng: Generator) -> Field:
+    """Return the muscle's gland fraction: about that of the densest tissue, less where it thins out below."""
+    if not anatomy.pectoral.any():
+        return np.zeros_like(fraction)
+    beside = (anatomy.pectoral < 0.1) & (anatomy.depth > 8)
+    densest = float(np.quantile(fraction[::2, ::2][beside], 0.93)) if beside.any() else 0.5
+    down, across = anatomy.window.centers(STEP)
+    height, width = anatomy.window.detector_height_mm, anatomy.window.detector_width_mm
+    thinning = 1 - np.float32(rng.uniform(0.1, 0.35)) * (down / height + 0.6 * across / width)
+    level = np.float32(np.clip(densest * rng.uniform(0.65, 1.0), 0.2, 0.65))
+    return (level * thinning + _striations(anatomy, fraction.shape, rng)).astype(np.float32)
 
 
 def _striations(anatomy: Anatomy, shape: tuple[int, int], rng: Generator) -> Field:
@@ -80,6 +93,28 @@ def _toward_nipple(anatomy: Anatomy) -> tuple[Field, Field]:
     return np.hypot(below, behind), np.arctan2(below, behind + np.float32(1e-3))
 
 
+def fan_out(anatomy: Anatomy, beta: float, rng: Generator, lowest: float) -> Field:
+    """Return a power-law field drawn out along lines that meet before the nipple, one element per 4 x 4 pixels.
+
+    The field lives on the plane whose axes are the logarithm of the distance to that point and the angle.
+    """
+    down, across = anatomy.window.centers(4)
+    below = down - np.float32(anatomy.nipple_down_mm)
+    behind = np.float32(anatomy.nipple_across_mm + rng.uniform(8, 30)) - across
+    distance, angle = np.hypot(below, behind), np.arctan2(below, behind)
+    pitch = anatomy.window.spacing_mm * 4
+    drawn_out = rng.uniform(1.6, 3.0)
+    along = np.log1p(distance / FAN_MM) * np.float32(FAN_MM / drawn_out / pitch)
+    aside = angle * np.float32(FAN_MM / pitch)
+    first_along, first_aside = float(along.min()), float(aside.min())
+    shape = (int(np.ptp(aside)) + 3, int(np.ptp(along)) + 3)
+    sides = (max(shape[0], 64), max(shape[1], 64))
+    plane = power_law(sides, beta, rng, pitch, lowest)
+    places = np.stack([aside - first_aside, along - first_along])
+    fanned: Field = ndimage.map_coordinates(plane, places, order=1, mode="nearest")
+    return fanned
+
+
 def _layers(anatomy: Anatomy, rng: Generator) -> Field:
     """Return the share of soft-edged glandular layers, 0 to 1: the mean of thresholded power-law fields.
 
@@ -91,14 +126,16 @@ def _layers(anatomy: Anatomy, rng: Generator) -> Field:
     distance, angle = _toward_nipple(anatomy)
     reach = plan.protrusion * window.detector_width_mm
     _, across = window.centers(4)
-    envelope = smooth_step((anatomy.depth - 3) / 14) * (0.35 + 0.65 * smooth_step((across + 6) / 30))
+    ragged = np.float32(rng.uniform(2, 3.5)) * power_law((shape[0], shape[1]), 4.2, rng, pitch, 0.03)
+    depth = anatomy.depth + np.float32(7) * np.exp(-((distance / 16) ** 2)) + ragged
+    envelope = smooth_step((depth - rng.uniform(3, 7)) / rng.uniform(12, 22))
+    envelope *= 0.35 + 0.65 * smooth_step((across + 6) / 30)
     envelope *= np.clip(1.25 - np.abs(angle) / 1.6, 0.1, 1)
     envelope *= np.exp(-0.5 * (distance / (reach * rng.uniform(0.5, 0.85))) ** 2) * 1.7
     low = power_law((shape[0], shape[1]), rng.uniform(3.4, 4.0), rng, pitch, 0.012)
     start = envelope * 1.5 + 0.30 * low
     fields = [
-        start + 0.40 * power_law((shape[0], shape[1]), rng.uniform(3.4, 4.0), rng, pitch, 0.03)
-        for _ in range(LAYERS)
+        start + np.float32(0.40) * fan_out(anatomy, rng.uniform(3.2, 3.8), rng, 0.03) for _ in range(LAYERS)
     ]
     where = (anatomy.depth > 2) & (anatomy.pectoral < 0.5)
     share = 1 - np.clip(plan.glandularity, 0.03, 0.93)
@@ -123,7 +160,7 @@ def _ligaments(anatomy: Anatomy, rng: Generator) -> Field:
     _, angle = _toward_nipple(anatomy)
     down, across = np.broadcast_arrays(*window.centers(4))
     walls = np.zeros(shape, np.float32)
-    sizes = ((14, 22, 0.5, 1.0), (7, 12, 0.4, 0.9), (3.5, 6, 0.15, 0.5), (1.8, 3, 0.05, 0.28))
+    sizes = ((14, 22, 0.5, 1.0), (7, 12, 0.4, 0.9), (3.5, 6, 0.15, 0.6), (1.8, 3, 0.05, 0.4))
     for smallest, largest, weakest, strongest in sizes:
         cell = rng.uniform(smallest, largest)
         strength = np.float32(rng.uniform(weakest, strongest))
@@ -137,8 +174,19 @@ def _ligaments(anatomy: Anatomy, rng: Generator) -> Field:
         width = np.float32(rng.uniform(0.25, 0.6) * np.clip(cell / 8, 0.5, 1.3))
         patchy = np.clip(0.6 + 0.6 * enlarge(power_law(quarter, 3.0, rng, pitch, 0.05), 2), 0, 2)
         walls += strength * np.exp(-((gap / width) ** 2)) * patchy
+    for _ in range(int(rng.integers(1, 3))):
+        walls += _contours(shape, pitch / 2, rng)
     walls *= np.clip(1 + 0.5 * enlarge(power_law(quarter, 3.0, rng, pitch, 0.03), 2), 0.1, 2.5)
     return walls / (1 + 0.35 * walls)
+
+
+def _contours(shape: tuple[int, int], pitch_mm: float, rng: Generator) -> Field:
+    """Return fibres that belong to no cell: where a power-law field passes through a level, ragged as that is."""
+    level = power_law(shape, rng.uniform(3.2, 4.5), rng, pitch_mm, np.exp(rng.uniform(*np.log((0.05, 0.25)))))
+    level -= np.float32(rng.uniform(-0.7, 0.7))
+    width = np.float32(rng.uniform(0.05, 0.12))
+    strength = np.float32(rng.uniform(0.05, 0.3))
+    return (strength * np.exp(-((np.abs(level) / width) ** 1.5))).astype(np.float32)
 
 
 def wander(

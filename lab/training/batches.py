@@ -146,13 +146,13 @@ def _varied(image: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
     high_pass = image[1]
     if rng.random() < 0.5:
         value, high_pass = _resharpened(value, high_pass, rng)
-    value = np.clip(value, 0.0, 1.3) ** np.float32(np.exp(rng.normal(0, 0.25)))
+    value = np.clip(value, 0.0, 1.3) ** np.float32(np.exp(rng.normal(0, 0.35)))
     value = (value - rng.uniform(-0.08, 0.08)) * rng.uniform(0.85, 1.2)
     high_pass = high_pass * np.float32(np.exp(rng.normal(0, 0.2)))
     if rng.random() < 0.4:
         noise = rng.standard_normal(high_pass.shape, dtype=np.float32)
-        noise = ndimage.gaussian_filter(noise, rng.uniform(0, 0.8))
-        high_pass = high_pass + noise * np.float32(rng.uniform(0, 0.15) / noise.std())
+        noise = ndimage.gaussian_filter(noise, rng.uniform(0, 1.1))
+        high_pass = high_pass + noise * np.float32(rng.uniform(0, 0.2) / noise.std())
     if rng.random() < 0.15:  # a display curve that runs full
         value = np.minimum(value, np.float32(np.quantile(value, rng.uniform(0.9, 1.0))))
     return np.stack([value * 2 - 1, high_pass]).astype(np.float32)

@@ -1,6 +1,6 @@
 """What a study is drawn from: usual conditions, shifted ones that training never draws, and normal breasts."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from lab.phantom.condition import (
 )
 from lab.phantom.detector import Exposure, plan_detector
 from lab.phantom.fields import generator
-from lab.phantom.film import draw_film, draw_shifted_film, screen, share_kept
+from lab.phantom.film import draw_film, draw_film_marks, draw_shifted_film, screen, share_kept
 from lab.phantom.lesions import plan_lesion, random_lesions
 from lab.phantom.presentation import VENDORS
 from lab.phantom.realism import noise_by_brightness
@@ -28,6 +28,20 @@ from mammography.view import Laterality, View, ViewPosition
 WINDOW = {"rows": 768, "columns": 640, "window": True}
 L_CC = View(laterality=Laterality.LEFT, position=ViewPosition.CC)
 L_MLO = View(laterality=Laterality.LEFT, position=ViewPosition.MLO)
+
+
+def detector_of(*, rows, columns, spacing_mm=0.28):
+    """Return a window that shows the whole of a detector."""
+    height, width = rows * spacing_mm, columns * spacing_mm
+    return Window(
+        rows=rows,
+        columns=columns,
+        spacing_mm=spacing_mm,
+        top_mm=0,
+        left_mm=0,
+        detector_height_mm=height,
+        detector_width_mm=width,
+    )
 
 
 def drawn(condition, count=300):
@@ -90,16 +104,7 @@ def test_film_is_noisier_where_it_is_dark():
 
 def test_film_hides_specks_most_where_it_is_nearly_black():
     rng = generator(3, "film")
-    window = Window(
-        rows=640,
-        columns=512,
-        spacing_mm=0.28,
-        top_mm=0,
-        left_mm=0,
-        detector_height_mm=179.2,
-        detector_width_mm=143.36,
-    )
-    breast = draw_anatomy(plan_breast(rng), ViewPosition.CC, window, rng)
+    breast = draw_anatomy(plan_breast(rng), ViewPosition.CC, detector_of(rows=640, columns=512), rng)
     clean = np.geomspace(300, 300_000, 640, dtype=np.float32)[:, None].repeat(512, axis=1)
     film = draw_film(rng)
     exposure = Exposure(signal=clean, clean=clean, plan=screen(film, 0.07, rng), median_attenuation=1.0)
@@ -157,3 +162,13 @@ def test_a_third_of_faint_kinds_are_subtle():
         easy = plan_lesion(kind, 1, generator(1, kind), easy=True)
         assert np.mean(few) > 0.3
         assert min(speck.shape.diameter_mm for speck in easy.specks) >= 0.2
+
+
+def test_a_scratch_that_runs_off_the_film_is_no_error_and_no_mark():
+    rng = generator(1, "film")
+    breast = draw_anatomy(plan_breast(rng), ViewPosition.CC, detector_of(rows=160, columns=128), rng)
+    film = replace(draw_film(rng), dirt=2.5)
+    for number in range(300):
+        values = np.zeros((160, 128), np.float32)
+        marks = draw_film_marks(values, breast, film, generator(number, "marks"))
+        assert all(0 <= row <= 160 and 0 <= column <= 128 for kind, row, column in marks if kind == "scratch")

@@ -118,7 +118,7 @@ def test_an_implant_is_bright_and_even_and_the_calcifications_lie_beside_it():
     view = View(laterality=Laterality.LEFT, position=ViewPosition.CC)
     size = {"rows": 832, "columns": 640, "spacing_mm": 0.28, "vendor": VENDORS[0]}
     with_implant, without = (
-        make_scene(4, view=view, implant=implant, lesions=(), singles=12 * implant, **size)
+        make_scene(5, view=view, implant=implant, lesions=(), singles=12 * implant, **size)
         for implant in (True, False)
     )
     middle = np.s_[380:440, 20:80]

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from scipy import ndimage
 
 from lab.evaluation.matching import Verdict
+from lab.phantom.presentation import VENDORS
 from lab.phantom.scene import make_scene
 from lab.training.fitting import Case, HeldOut, SceneCases
 from lab.training.thresholds import quality_bounds
@@ -37,7 +38,8 @@ FAMILIAR = Quality(
 @pytest.fixture(scope="module")
 def pixels() -> np.ndarray:
     """A synthetic left breast, 12 bit, 0.1 mm, without anything to find."""
-    scene = make_scene(5, view=L_CC, rows=1664, columns=1280, spacing_mm=0.1, lesions=[], singles=0.0)
+    sides = {"rows": 1664, "columns": 1280, "spacing_mm": 0.1}
+    scene = make_scene(3, view=L_CC, vendor=VENDORS[0], lesions=[], singles=0.0, **sides)
     return scene.pixels.astype(np.float32)
 
 
