@@ -62,6 +62,13 @@ class FindingKind(StrEnum):
     """A large, typically benign calcification, told by its shape; its one speck is the whole of it."""
 
 
+class NonLesionKind(StrEnum):
+    """What a bright thing is that is no calcification (PS3.16 CID 6040)."""
+
+    METAL = "metal"
+    """A clip, a ball or a marker: which of them the reader does not say."""
+
+
 class Distribution(StrEnum):
     """BI-RADS 5th edition calcification distribution."""
 
@@ -124,6 +131,14 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NonLesion:
+    """A bright thing that the reader took for no lesion; `outline` is a simple polygon, its first point not repeated."""
+
+    kind: NonLesionKind
+    outline: tuple[ImagePoint, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageReading:
     """What the reader says of one image: its findings, or why it was not read."""
 
@@ -133,6 +148,7 @@ class ImageReading:
     reason: str | None = None
     """A sentence; given when and only when the image was not read."""
     findings: tuple[Finding, ...] = ()
+    non_lesions: tuple[NonLesion, ...] = ()
     remarks: tuple[str, ...] = ()
     """Sentences on what lowers the trust in this reading, such as a laterality that the image contradicts."""
 
