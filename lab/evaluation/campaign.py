@@ -25,7 +25,7 @@ from lab.evaluation.pictures import with_pictures
 from lab.evaluation.records import STUDY_LINE, StudyRecord
 from lab.phantom.condition import Condition
 from lab.phantom.dicom import to_dicom
-from lab.phantom.study import NotEasy, make_study
+from lab.phantom.study import NotEasy, draw_study
 from mammography.reader.plan import PLAN_FILE
 from mammography.reader.weights_folder import open_weights
 from mammography.telemetry.logging import configure_logging
@@ -200,7 +200,7 @@ def _measured_study(seed: int) -> StudyRecord:
     bench = _bench[0]
     campaign = bench.campaign
     try:
-        scenes = make_study(
+        drawn = draw_study(
             seed,
             easy=campaign.easy,
             rows=campaign.rows,
@@ -208,6 +208,7 @@ def _measured_study(seed: int) -> StudyRecord:
             spacing_mm=campaign.spacing_mm,
             condition=campaign.condition,
         )
+        scenes = list(drawn)
     except NotEasy:
         return StudyRecord(study=seed, seconds=0.0, images=(), breasts=(), pairs=0, right_pairs=0)
     with TemporaryDirectory() as folder:

@@ -35,41 +35,6 @@ class NotEasy(Exception):
     """No try made every lesion of an easy study easy; a matrix that is too small shows too little of a breast."""
 
 
-def make_study(
-    seed: int,
-    *,
-    easy: bool = False,
-    rows: int | None = None,
-    columns: int | None = None,
-    spacing_mm: float | None = None,
-    condition: Condition = Condition.USUAL,
-    views: Sequence[View] = VIEWS,
-    implant: bool = False,
-) -> list[Scene]:
-    """Return the four views of a screening study, or those asked for; the same arguments always give the same study.
-
-    A lesion has the same specks in both views of its breast, at the same depth behind the nipple. In an easy
-    study, never on film, each breast holds one cluster that anyone can see, a suspicious one in the right. Without
-    `spacing_mm` the pitch is the drawn machine's own, but 0.07 mm in an easy study and where sides are given;
-    without sides the matrix is that of a detector of 23.3 x 17.9 cm.
-
-    Raises:
-        NotEasy: if an easy cluster could not be placed.
-    """
-    return list(
-        draw_study(
-            seed,
-            easy=easy,
-            rows=rows,
-            columns=columns,
-            spacing_mm=spacing_mm,
-            condition=condition,
-            views=views,
-            implant=implant,
-        )
-    )
-
-
 def draw_study(
     seed: int,
     *,
@@ -81,7 +46,17 @@ def draw_study(
     views: Sequence[View] = VIEWS,
     implant: bool = False,
 ) -> Iterator[Scene]:
-    """Yield the views of `make_study` one by one, each as soon as it is drawn."""
+    """Yield the views of a screening study, or those asked for, each as soon as it is drawn.
+
+    The same arguments always give the same study. A lesion has the same specks in both views of its breast, at the
+    same depth behind the nipple. In an easy study, never on film, each breast holds one cluster that anyone can see,
+    a suspicious one in the right. Without `spacing_mm` the pitch is the drawn machine's own, but 0.07 mm in an easy
+    study and where sides are given;
+    without sides the matrix is that of a detector of 23.3 x 17.9 cm.
+
+    Raises:
+        NotEasy: if an easy cluster could not be placed.
+    """
     rng = generator(seed, "study")
     taken = draw_acquisition(condition, rng)
     taken = replace(taken, film=None) if easy else taken

@@ -20,7 +20,7 @@ from lab.phantom.lesions import plan_lesion, random_lesions
 from lab.phantom.presentation import VENDORS
 from lab.phantom.realism import noise_by_brightness
 from lab.phantom.scene import make_scene
-from lab.phantom.study import draw_study, make_study
+from lab.phantom.study import draw_study
 from lab.phantom.truth import LARGE, METAL_INDEX, NOTHING_LARGE
 from mammography.finding import LARGE_KINDS, Distribution, Morphology
 from mammography.view import Laterality, View, ViewPosition
@@ -78,7 +78,7 @@ def test_shifted_film_is_coarser_than_any_film_of_training():
 
 
 def test_a_normal_study_holds_no_calcification():
-    scenes = make_study(4, rows=640, columns=512, condition=Condition.NORMAL)
+    scenes = list(draw_study(4, rows=640, columns=512, condition=Condition.NORMAL))
     assert len(scenes) == 4
     for scene in scenes:
         assert not scene.specks

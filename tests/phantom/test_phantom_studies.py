@@ -10,7 +10,7 @@ from lab.phantom.commands import write_study
 from lab.phantom.presentation import VENDORS
 from lab.phantom.realism import BETA, FALL, POWER, measure_texture, noise_by_brightness
 from lab.phantom.scene import make_scene
-from lab.phantom.study import make_study
+from lab.phantom.study import draw_study
 from mammography.mammogram import open_mammogram
 from mammography.view import SCREENING_SET, Laterality, View, ViewPosition
 from tests.judges import dciodvfy
@@ -22,7 +22,7 @@ R_CC = View(laterality=Laterality.RIGHT, position=ViewPosition.CC)
 
 @pytest.fixture(scope="module")
 def easy_study():
-    return make_study(11, easy=True, **SMALL)
+    return list(draw_study(11, easy=True, **SMALL))
 
 
 def test_the_same_seed_writes_the_same_bytes_and_another_does_not(tmp_path):
