@@ -19,7 +19,9 @@ IMPLEMENTATION_CLASS_UID = mint(UidRole.DEVICE, "mammocalc", "implementation cla
 IMPLEMENTATION_VERSION_NAME = f"MAMMOCALC_{__version__}"[:16]
 """Implementation Version Name (0002,0013), at most 16 characters."""
 
-Kind = Literal["cad-sr", "gsps"]
+Kind = Literal["cad-sr", "gsps", "tid1500", "picture", "key-objects"]
+"""What an object is: Mammography CAD SR, presentation state, TID 1500 report, picture with marks, or the list that
+says which report was replaced."""
 
 
 class InvalidResult(Exception):
