@@ -8,11 +8,12 @@ from pydicom.dataset import Dataset
 from mammography.results import codes
 from mammography.results.check import check
 from mammography.results.codes import Code
-from mammography.results.composed import ComposedObject
+from mammography.results.composed import MAMMOGRAPHY_CAD_SR, ComposedObject
 from mammography.results.content import code_dataset
+from mammography.results.source import evidence_of
 from mammography.results.written_report import WrittenReport, is_named
 from mammography.uid import UidRole, mint
-from tests.results.mammograms import L_CC, R_CC, answered, cluster, header_of, image
+from tests.results.mammograms import L_CC, R_CC, STUDY, answered, cluster, header_of, image
 
 OTHER = mint(UidRole.PHANTOM, "another image")
 IMAGES = [
@@ -90,6 +91,19 @@ def finding_on_unread_image(report: Dataset) -> None:
     first(report, codes.SUCCESSFUL_DETECTIONS).ConceptNameCodeSequence = [
         code_dataset(codes.FAILED_DETECTIONS)
     ]
+
+
+def drop(report: Dataset, concept: Code, below: Code | None = None) -> None:
+    """Take away the first item of a concept below the root, or below the first item of another."""
+    holder = report if below is None else first(report, below)
+    gone = next(item for item in holder.ContentSequence if is_named(item, concept))
+    holder.ContentSequence = [item for item in holder.ContentSequence if item is not gone]
+
+
+def replaces(report: Dataset, uid: str, *, study: str = STUDY, sop_class: str = MAMMOGRAPHY_CAD_SR) -> None:
+    earlier = Dataset()
+    earlier.SOPClassUID, earlier.SOPInstanceUID, earlier.SeriesInstanceUID = sop_class, uid, OTHER
+    report.PredecessorDocumentsSequence = [evidence_of([earlier], study)]
 
 
 def swap_spacing(report: Dataset) -> None:
@@ -201,6 +215,82 @@ REPORT_DAMAGE: dict[str, tuple[Callable[[Dataset], None], str]] = {
         lambda r: set_value(first(r, codes.SUMMARY_OF_ANALYSES), Code("1" * 17, "DCM", "Not Attempted")),
         "a code value that is no SH",
     ),
+    "no Image Library": (
+        lambda r: drop(r, codes.IMAGE_LIBRARY),
+        "has 0 items Image Library",
+    ),
+    "a mass, which is no Single Image Finding": (
+        lambda r: set_value(first(r, codes.SINGLE_IMAGE_FINDING), Code("4147007", "SCT", "Mass")),
+        "has the value 'Mass', which is not in CID 6014",
+    ),
+    "a side that is none of a breast": (
+        lambda r: set_value(first(r, codes.IMAGE_LATERALITY), Code("24028007", "SCT", "Right")),
+        "has the value 'Right', which is not in CID 6022",
+    ),
+    "a relationship that the IOD forbids": (
+        lambda r: setattr(first(r, codes.CENTER), "RelationshipType", "CONTAINS"),
+        "has the relationship 'CONTAINS' from CODE to SCOORD",
+    ),
+    "a reference that may not be one": (
+        lambda r: setattr(first(r, codes.CENTER).ContentSequence[0], "RelationshipType", "CONTAINS"),
+        "has the relationship 'CONTAINS' from SCOORD to a reference",
+    ),
+    "a finding without intent": (
+        lambda r: drop(r, codes.RENDERING_INTENT, codes.SINGLE_IMAGE_FINDING),
+        "Item 1.3.7.2 has no Rendering Intent",
+    ),
+    "an impression without intent": (
+        lambda r: drop(r, codes.RENDERING_INTENT, codes.INDIVIDUAL_IMPRESSION),
+        "Item 1.3.7 has no Rendering Intent",
+    ),
+    "a finding without algorithm": (
+        lambda r: drop(r, codes.ALGORITHM_NAME, codes.SINGLE_IMAGE_FINDING),
+        "Item 1.3.7.2 has no Algorithm Name",
+    ),
+    "a detection without algorithm": (
+        lambda r: drop(r, codes.ALGORITHM_VERSION, codes.DETECTION_PERFORMED),
+        "has no Algorithm Version",
+    ),
+    "a number of two values": (
+        lambda r: first(r, codes.CERTAINTY_OF_FINDING).MeasuredValueSequence.append(
+            first(r, codes.CERTAINTY_OF_FINDING).MeasuredValueSequence[0]
+        ),
+        "is a number without exactly one value and unit",
+    ),
+    "a code without value": (
+        lambda r: setattr(first(r, codes.IMAGE_VIEW), "ConceptCodeSequence", []),
+        "Item 1.2.1.2 is a code without exactly one value",
+    ),
+    "a finding without value": (
+        lambda r: delattr(first(r, codes.SINGLE_IMAGE_FINDING), "ConceptCodeSequence"),
+        "has a content item that lacks its value",
+    ),
+    "no evidence": (
+        lambda r: delattr(r, "CurrentRequestedProcedureEvidenceSequence"),
+        "The evidence sequence is not the set of images",
+    ),
+    "no template": (
+        lambda r: delattr(r, "ContentTemplateSequence"),
+        "does not name the template 4000",
+    ),
+    "no performed procedure step": (
+        lambda r: delattr(r, "ReferencedPerformedProcedureStepSequence"),
+        "ReferencedPerformedProcedureStepSequence is missing",
+    ),
+    "an unknown completion": (
+        lambda r: setattr(r, "CompletionFlag", "DONE"),
+        "CompletionFlag is 'DONE'",
+    ),
+    "no time": (lambda r: delattr(r, "ContentTime"), "ContentTime is ''"),
+    "its own predecessor": (lambda r: replaces(r, r.SOPInstanceUID), "replaces itself"),
+    "a predecessor in another study": (
+        lambda r: replaces(r, OTHER, study=OTHER),
+        "replaces a report of another study",
+    ),
+    "a predecessor that is no report": (
+        lambda r: replaces(r, OTHER, sop_class="1.2.840.10008.5.1.4.1.1.11.1"),
+        "replaces an object that is no such report",
+    ),
     "another patient": (lambda r: setattr(r, "PatientID", "P2"), "PatientID of object"),
 }
 
@@ -272,6 +362,56 @@ STATE_DAMAGE: dict[str, tuple[Callable[[Dataset], None], str]] = {
     ),
     "no VOI": (lambda s: delattr(s, "SoftcopyVOILUTSequence"), "the VOI is not the image's"),
     "the other side": (lambda s: setattr(s, "Laterality", "L"), "the Laterality is 'L', the image's is 'R'"),
+    "no side": (lambda s: delattr(s, "Laterality"), "the Laterality is None, the image's is 'R'"),
+    "no instance number": (lambda s: delattr(s, "InstanceNumber"), "InstanceNumber is missing"),
+    "no displayed area": (
+        lambda s: delattr(s, "DisplayedAreaSelectionSequence"),
+        "DisplayedAreaSelectionSequence is missing",
+    ),
+    "no presentation LUT": (
+        lambda s: delattr(s, "PresentationLUTShape"),
+        "the Presentation LUT Shape is not INVERSE",
+    ),
+    "a label in small letters": (
+        lambda s: setattr(s, "ContentLabel", "mammocalc"),
+        "the Content Label is 'mammocalc', which is no CS",
+    ),
+    "corners of a flipped image": (
+        lambda s: (
+            setattr(s.DisplayedAreaSelectionSequence[0], "DisplayedAreaTopLeftHandCorner", [160, 1]),
+            setattr(s.DisplayedAreaSelectionSequence[0], "DisplayedAreaBottomRightHandCorner", [1, 200]),
+        ),
+        "the displayed area is not the whole image",
+    ),
+    "a layer less": (
+        lambda s: s.GraphicLayerSequence.pop(),
+        "the layers are not those that a radiologist can switch",
+    ),
+    "an outline without words": (
+        lambda s: delattr(s.GraphicAnnotationSequence[0], "TextObjectSequence"),
+        "the layer CALC_SUSPICIOUS has 1 outlines and 0 texts",
+    ),
+    "an outline that cannot be tracked": (
+        lambda s: delattr(drawing(s), "TrackingUID"),
+        "an outline has no tracking UID",
+    ),
+    "an outline without points": (
+        lambda s: setattr(drawing(s), "GraphicData", []),
+        "an outline is not closed",
+    ),
+    "a graphic that says nothing": (
+        lambda s: delattr(drawing(s), "GraphicAnnotationUnits"),
+        "lacks what every such object has",
+    ),
+    "another rescaling": (
+        lambda s: setattr(s, "RescaleSlope", 2),
+        "the rescaling is (2.0, 0.0), the image's is (1.0, 0.0)",
+    ),
+    "a modality LUT": (
+        lambda s: setattr(s, "ModalityLUTSequence", [Dataset()]),
+        "the modality LUT is not the image's",
+    ),
+    "another modality": (lambda s: setattr(s, "Modality", "MG"), "the Modality is 'MG'"),
     "an outline elsewhere": (
         lambda s: setattr(drawing(s), "GraphicData", [46.02, 68, 74, 69, 75, 92, 47, 92, 46.02, 68]),
         "has different outlines in report and presentation state",
