@@ -38,6 +38,8 @@ class WrittenGroup:
     """One measurement group with its regions."""
 
     place: Place
+    whole_image: bool
+    """Whether it says something of an image, and not of a region (TID 1501)."""
     tracking_uid: str | None
     regions: tuple[WrittenRegion, ...]
 
@@ -47,6 +49,10 @@ def measurement_groups(report: WrittenReport) -> list[WrittenGroup]:
     return [
         WrittenGroup(
             place=place,
+            whole_image=any(
+                template.get("TemplateIdentifier") == "1501"
+                for template in group.get("ContentTemplateSequence") or []
+            ),
             tracking_uid=report.value_below(place, TRACKING_UID),
             regions=tuple(
                 _region(report, below, item)
@@ -55,7 +61,7 @@ def measurement_groups(report: WrittenReport) -> list[WrittenGroup]:
             ),
         )
         for section, _ in report.named(_MEASUREMENTS)
-        for place, _ in report.named(_GROUP, section)
+        for place, group in report.named(_GROUP, section)
     ]
 
 
@@ -117,13 +123,13 @@ def _region(report: WrittenReport, place: Place, item: Dataset) -> WrittenRegion
 
 
 def _group_faults(group: WrittenGroup, tracked: Mapping[str | None, int]) -> Iterator[str]:
-    """A group is one lesion: it has a tracking UID of its own and one region."""
+    """A group is one lesion, or one image: it has a tracking UID of its own, and a lesion has one region."""
     if group.tracking_uid is None:
         yield "has no tracking UID."
     elif tracked[group.tracking_uid] > 1:
         yield f"has the tracking UID {group.tracking_uid} of another group."
-    if len(group.regions) != 1:
-        yield f"has {len(group.regions)} image regions, not one."
+    if len(group.regions) != (0 if group.whole_image else 1):
+        yield f"has {len(group.regions)} image regions, not {0 if group.whole_image else 1}."
 
 
 def _coordinate_faults(report: WrittenReport, group: WrittenGroup, headers: Headers) -> Iterator[str]:

@@ -3,15 +3,20 @@
 from collections.abc import Sequence
 
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
 from mammography.finding import Assessment
 from mammography.results.cad_sr import compose_cad_sr
 from mammography.results.check import check
-from mammography.results.composed import ComposedObject, InvalidResult, Predecessor
+from mammography.results.composed import ComposedObject, InvalidResult, Kind, Predecessor, finished
 from mammography.results.gsps import compose_gsps
-from mammography.results.marks import answered_images
+from mammography.results.marks import AnsweredImage, answered_images, shown
+from mammography.results.options import USUAL, ComposeOptions
+from mammography.results.secondary_capture import OpenImage, compose_pictures
+from mammography.results.tid1500 import compose_tid1500
+from mammography.uid import UidRole, mint
 
-__all__ = ["ComposedObject", "InvalidResult", "Predecessor", "compose"]
+__all__ = ["ComposeOptions", "ComposedObject", "InvalidResult", "Predecessor", "compose"]
 
 
 def compose(
@@ -21,11 +26,15 @@ def compose(
     study_instance_uid: str,
     revision: int,
     predecessor: tuple[str, str, str, str] | None = None,
+    options: ComposeOptions = USUAL,
+    open_image: OpenImage | None = None,
 ) -> list[ComposedObject]:
-    """Return the report and one presentation state per image that was read; nothing for no mammogram at all.
+    """Return the objects of the kinds that `options` name; nothing for no mammogram at all.
 
     `headers` are the headers of all images that the assessment names, in any order. `predecessor` is the report of the
-    revision before: SOP class, SOP instance, series and study UID. The same input gives the same bytes.
+    revision before: SOP class, SOP instance, series and study UID. `open_image` opens an image by its SOP Instance
+    UID; only pictures need it. Report and presentation states are made and checked against each other whatever kinds
+    are wanted. The same input gives the same bytes, and what differs between two destinations has two UIDs.
 
     Raises:
         InvalidResult: if an image lacks what references need, or an object would say something wrong.
@@ -40,9 +49,42 @@ def compose(
         revision=revision,
         predecessor=None if predecessor is None else Predecessor(*predecessor),
     )
-    states = [
+    states = _presentation_states(
+        images, assessment, study_instance_uid=study_instance_uid, revision=revision, options=options
+    )
+    others: list[ComposedObject] = []
+    if "tid1500" in options.kinds:
+        others += compose_tid1500(
+            images, assessment, study_instance_uid=study_instance_uid, revision=revision, options=options
+        )
+    if "picture" in options.kinds:
+        others += compose_pictures(
+            images,
+            assessment,
+            study_instance_uid=study_instance_uid,
+            revision=revision,
+            options=options,
+            open_image=open_image,
+        )
+    objects = [_for_destination(each, options) for each in (report, *states, *others)]
+    sentences = check(objects, [image.header for image in images])
+    if sentences:
+        raise InvalidResult(sentences)
+    return [each for each in objects if each.kind in options.kinds]
+
+
+def _presentation_states(
+    images: Sequence[AnsweredImage],
+    assessment: Assessment,
+    *,
+    study_instance_uid: str,
+    revision: int,
+    options: ComposeOptions,
+) -> list[ComposedObject]:
+    """Return the presentation state of each image that was read, with the marks that are shown."""
+    return [
         compose_gsps(
-            image,
+            shown(image, benign=options.benign),
             assessment,
             study_instance_uid=study_instance_uid,
             revision=revision,
@@ -50,8 +92,33 @@ def compose(
         )
         for number, image in enumerate((image for image in images if image.read), start=1)
     ]
-    objects = [report, *states]
-    sentences = check(objects, [image.header for image in images])
-    if sentences:
-        raise InvalidResult(sentences)
-    return objects
+
+
+_DIFFERENCES: dict[Kind, tuple[str, ...]] = {
+    "cad-sr": ("scheme", "manufacturer", "benign"),
+    "gsps": ("manufacturer", "benign"),
+    "tid1500": ("manufacturer", "benign", "tid1500", "tid1500_per_image"),
+    "picture": ("manufacturer", "benign"),
+    "key-objects": ("manufacturer",),
+}
+"""Which options each kind of object shows."""
+
+
+def _for_destination(composed: ComposedObject, options: ComposeOptions) -> ComposedObject:
+    """Return an object signed as its destination wants it, under UIDs that no other way of writing it has.
+
+    With the default options it stays as it is; so does an object that shows none of the options that differ.
+    """
+    differences = [
+        f"{name}={getattr(options, name)}"
+        for name in _DIFFERENCES[composed.kind]
+        if getattr(options, name) != getattr(USUAL, name)
+    ]
+    if not differences:
+        return composed
+    dataset = composed.dataset
+    if options.manufacturer is not None:
+        dataset.Manufacturer = options.manufacturer
+    dataset.SOPInstanceUID = UID(mint(UidRole.VARIANT, dataset.SOPInstanceUID, *differences))
+    dataset.SeriesInstanceUID = UID(mint(UidRole.VARIANT, dataset.SeriesInstanceUID, *differences))
+    return finished(composed.kind, dataset)

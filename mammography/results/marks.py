@@ -4,13 +4,20 @@ Because all four are made from the same marks, they cannot disagree.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from pydicom.dataset import Dataset
 
 from mammography.coordinates import ImagePoint, inside
-from mammography.finding import Assessment, Finding, FindingKind, ImageReading, ReadStatus
+from mammography.finding import (
+    Assessment,
+    Finding,
+    FindingAssessment,
+    FindingKind,
+    ImageReading,
+    ReadStatus,
+)
 from mammography.results.composed import InvalidResult
 from mammography.uid import UidRole, mint
 
@@ -92,6 +99,17 @@ def _answered(
             )
         )
     return AnsweredImage(name=name, header=header, reading=reading, marks=tuple(marks))
+
+
+def shown(image: AnsweredImage, *, benign: bool) -> AnsweredImage:
+    """Return an image with the marks that a person is to see: all, or without those that are called benign.
+
+    Numbers and tracking UIDs stay what they are, so that a mark has the same name wherever it is shown.
+    """
+    if benign:
+        return image
+    marks = tuple(mark for mark in image.marks if mark.finding.assessment is not FindingAssessment.BENIGN)
+    return replace(image, marks=marks)
 
 
 def label_of(number: int, finding: Finding) -> str:

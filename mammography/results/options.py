@@ -28,3 +28,7 @@ class ComposeOptions:
     benign: bool = True
     tid1500: Template1500 = "comprehensive"
     tid1500_per_image: bool = False
+
+
+USUAL = ComposeOptions()
+"""What everyone receives who wants nothing else."""

@@ -1,5 +1,7 @@
 """A picture of one image with its marks, for the console and for people without a DICOM viewer."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -17,24 +19,33 @@ COLOURS: dict[FindingAssessment, tuple[int, int, int]] = {
 }
 """Orange and cyan: apart from each other, and from grey, for colour-blind eyes too."""
 
+NOTICE = "AI result - not for diagnosis"
+"""What stands on every picture, and in the description of its series."""
+
 _WHITE, _GREY, _BLACK = (238, 238, 238), (176, 176, 176), (0, 0, 0)
 _SMALLEST_TEXT = 11
+_UNKNOWN_SIZE = (2560, 3328)
+"""Columns and rows of an image that cannot be opened: a common mammogram's."""
 
 
 class _Sheet:
     """The picture while it is drawn: the scaled image above, a strip for words below."""
 
-    def __init__(self, mammogram: Mammogram, height: int) -> None:
+    def __init__(self, mammogram: Mammogram | None, height: int) -> None:
         self.text_size = max(_SMALLEST_TEXT, height // 62)
         self.strip = round(3.6 * self.text_size)
-        self.scale = (height - self.strip) / mammogram.rows
-        self.columns, self.rows = mammogram.columns, mammogram.rows
-        self.width = max(1, round(mammogram.columns * self.scale))
+        self.columns, self.rows = _UNKNOWN_SIZE
+        if mammogram is not None:
+            self.columns, self.rows = mammogram.columns, mammogram.rows
+        self.scale = (height - self.strip) / self.rows
+        self.width = max(1, round(self.columns * self.scale))
         self.font = ImageFont.load_default(self.text_size)
-        shown = Image.fromarray(np.ascontiguousarray(display_values(mammogram)))
-        scaled = shown.resize((self.width, height - self.strip), Image.Resampling.LANCZOS, reducing_gap=3.0)
         self.image = Image.new("RGB", (self.width, height), _BLACK)
-        self.image.paste(scaled.convert("RGB"), (0, 0))
+        if mammogram is not None:
+            shown = Image.fromarray(np.ascontiguousarray(display_values(mammogram)))
+            size = (self.width, height - self.strip)
+            scaled = shown.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+            self.image.paste(scaled.convert("RGB"), (0, 0))
         self.pen = ImageDraw.Draw(self.image)
 
     def at(self, point: ImagePoint) -> tuple[float, float]:
@@ -50,22 +61,30 @@ class _Sheet:
 
 
 def draw(
-    mammogram: Mammogram,
+    mammogram: Mammogram | None,
     reading: ImageReading,
     *,
     height: int = 1400,
     reader: ReaderIdentity | None = None,
+    benign: bool = True,
 ) -> Image.Image:
     """Return an RGB picture `height` pixels high: the image as displayed, outlines, specks, labels and a footer.
 
-    With `reader`, the footer says what the weights were trained on.
+    Without `mammogram`, which could not be opened, the sheet is black and its footer says why. With `reader`, the
+    footer says what the weights were trained on. With `benign` False, findings that are called benign are left out;
+    the others keep their numbers.
     """
     sheet = _Sheet(mammogram, height)
-    for finding in reading.findings:
+    numbered = [
+        (number, finding)
+        for number, finding in enumerate(reading.findings, start=1)
+        if benign or finding.assessment is not FindingAssessment.BENIGN
+    ]
+    for _, finding in numbered:
         _draw_finding(sheet, finding)
-    for number, finding in enumerate(reading.findings, start=1):
+    for number, finding in numbered:
         _draw_label(sheet, number, finding)
-    _draw_words(sheet, reading, reader)
+    _draw_words(sheet, reading, [finding for _, finding in numbered], reader)
     return sheet.image
 
 
@@ -91,16 +110,18 @@ def _draw_label(sheet: _Sheet, number: int, finding: Finding) -> None:
     sheet.write(beside, min(y for _, y in corners) - 4, words, COLOURS[finding.assessment])
 
 
-def _draw_words(sheet: _Sheet, reading: ImageReading, reader: ReaderIdentity | None) -> None:
+def _draw_words(
+    sheet: _Sheet, reading: ImageReading, marked: Sequence[Finding], reader: ReaderIdentity | None
+) -> None:
     """Write below the image what it is, how much is marked, and who says so."""
     view = "view not stated" if reading.view is None else str(reading.view)
-    said = f"{counted(reading.findings)} marked"
+    said = f"{counted(marked)} marked"
     if reading.status is ReadStatus.NOT_READ:
         said = f"not read: {reading.reason}"
     trained = "" if reader is None else f" - {reader.trained_on}"
     footer = f"Mammocalc {__version__} - research use, not a medical device{trained}"
     top = sheet.image.height - sheet.strip + 0.3 * sheet.text_size
-    for line, (words, colour) in enumerate(((f"{view}: {said}", _WHITE), (footer, _GREY))):
+    for line, (words, colour) in enumerate(((f"{NOTICE}: {view}, {said}", _WHITE), (footer, _GREY))):
         font = _fitting(sheet, plain(words))
         sheet.pen.text((6, top + 1.6 * line * sheet.text_size), plain(words), fill=colour, font=font)
 
