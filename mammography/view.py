@@ -63,6 +63,10 @@ SCREENING_SET = frozenset(
 )
 """Right and left, craniocaudal and mediolateral oblique."""
 
+FROM_ABOVE = frozenset({ViewPosition.CC, ViewPosition.FB})
+FROM_THE_SIDE = frozenset({ViewPosition.MLO, ViewPosition.ML, ViewPosition.LM, ViewPosition.LMO})
+"""Views whose findings correspond to those of `FROM_ABOVE`: they show the whole breast across."""
+
 VIEW_CODES: dict[ViewPosition, tuple[str, str, str]] = {
     ViewPosition.CC: ("399162004", "R-10242", "cranio-caudal"),
     ViewPosition.MLO: ("399368009", "R-10226", "medio-lateral oblique"),

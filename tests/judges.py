@@ -41,8 +41,10 @@ CLEAN = [
     "Root Template Validation Complete",
     "IOD validation complete",
 ]
-MISSPELT = re.compile(r'Warning: Template 4015\S* .*has different code meaning \("Failed Detections"\)')
-"""PixelMed's own template says "Failed  Detections", with two spaces."""
+MISSPELT = re.compile(
+    r'Warning: Template 401[56]\S* .*has different code meaning \("Failed (Detections|Analyses)"\)'
+)
+"""PixelMed's own templates say "Failed  Detections" and "Failed  Analyses", with two spaces."""
 
 
 def run(program: str, *arguments: str | Path) -> tuple[int, str]:

@@ -20,6 +20,8 @@ from mammography.finding import (
     FindingPlace,
     ImageReading,
     Morphology,
+    NonLesion,
+    NonLesionKind,
     ReaderIdentity,
     ReadStatus,
     Speck,
@@ -116,6 +118,10 @@ def _image_to_json(image: ImageReading) -> dict[str, Any]:
         "status": image.status.value,
         "reason": image.reason,
         "findings": [_finding_to_json(finding) for finding in image.findings],
+        "non_lesions": [
+            {"kind": thing.kind.value, "outline": [list(point) for point in thing.outline]}
+            for thing in image.non_lesions
+        ],
         "remarks": list(image.remarks),
     }
 
@@ -127,6 +133,10 @@ def _image_from_json(stored: dict[str, Any]) -> ImageReading:
         status=ReadStatus(stored["status"]),
         reason=stored["reason"],
         findings=tuple(_finding_from_json(finding) for finding in stored["findings"]),
+        non_lesions=tuple(
+            NonLesion(kind=NonLesionKind(thing["kind"]), outline=_points(thing["outline"]))
+            for thing in stored.get("non_lesions", ())
+        ),
         remarks=tuple(stored.get("remarks", ())),
     )
 
@@ -162,7 +172,7 @@ def _finding_to_json(finding: Finding) -> dict[str, Any]:
 
 def _finding_from_json(stored: dict[str, Any]) -> Finding:
     return Finding(
-        outline=tuple(ImagePoint(column, row) for column, row in stored["outline"]),
+        outline=_points(stored["outline"]),
         specks=tuple(
             Speck(center=ImagePoint(column, row), score=score, diameter_mm=diameter_mm)
             for column, row, score, diameter_mm in stored["specks"]
@@ -174,3 +184,7 @@ def _finding_from_json(stored: dict[str, Any]) -> Finding:
         distribution=None if stored["distribution"] is None else Distribution(stored["distribution"]),
         kind=FindingKind(stored.get("kind", FindingKind.CLUSTER)),
     )
+
+
+def _points(stored: list[list[float]]) -> tuple[ImagePoint, ...]:
+    return tuple(ImagePoint(column, row) for column, row in stored)

@@ -21,7 +21,7 @@ from mammography.finding import (
     Morphology,
     ReadStatus,
 )
-from mammography.view import Laterality, ViewPosition
+from mammography.view import FROM_ABOVE, FROM_THE_SIDE, Laterality
 
 DEPTH_SIGMA_MM = 6.0
 """How far depths in two views differ."""
@@ -29,8 +29,6 @@ COUNT_SIGMA, EXTENT_SIGMA = 1.3, 1.0
 """Deviation of the natural logarithm of the ratio of two counts, and of two extents."""
 LEAST_SCORE = 0.15
 """Two findings below this are said to correspond to nothing; depths 12 mm apart alone lead below it."""
-FROM_ABOVE = frozenset({ViewPosition.CC, ViewPosition.FB})
-FROM_THE_SIDE = frozenset({ViewPosition.MLO, ViewPosition.ML, ViewPosition.LM, ViewPosition.LMO})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

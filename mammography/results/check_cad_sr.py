@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 
 from mammography.coordinates import inside
 from mammography.results import codes
-from mammography.results.cad_sr import outcome
+from mammography.results.cad_sr_summaries import outcome, status
 from mammography.results.image_library import side_of, spacing_of_entry
 from mammography.results.source import value_of
 from mammography.results.written_report import (
@@ -41,6 +41,9 @@ def report_faults(report: WrittenReport, headers: Headers) -> Iterator[str]:
         yield from _geometry_faults(finding, library, headers)
         yield from _statement_faults(report, finding)
     yield from _intent_faults(report)
+    yield from _operating_point_faults(report)
+    yield from _composite_faults(report, library)
+    yield from _analysis_faults(report)
     yield from _summary_faults(report, library, findings)
     yield from _wording_faults(report)
 
@@ -158,6 +161,72 @@ def _intent_faults(report: WrittenReport) -> Iterator[str]:
             yield f"Item {_at(place)} has a stronger rendering intent than the one that holds it."
 
 
+def _operating_point_faults(report: WrittenReport) -> Iterator[str]:
+    """Findings have a CAD Operating Point exactly when they are optional, up to the stated maximum (TID 4006, 4023)."""
+    performed = report.performed(codes.SUMMARY_OF_DETECTIONS, codes.SUCCESSFUL_DETECTIONS)
+    highest = {report.value_below(each.place, codes.MAXIMUM_OPERATING_POINT) for each in performed}
+    if len(highest) > 1:
+        yield "The detections state different maximum operating points."
+    most = int(float(next(iter(highest), None) or 0))
+    for finding in report.findings:
+        for place, _ in report.named(codes.RENDERING_INTENT, finding.place):
+            stated = report.value_below(place, codes.OPERATING_POINT)
+            optional = finding.intent == codes.PRESENTATION_OPTIONAL.value
+            if (stated is not None) != (optional and most > 0):
+                yield f"The finding {_at(finding.place)} states the operating point {stated}."
+            elif stated is not None and not 1 <= int(float(stated)) <= most:
+                yield f"The operating point {stated} of finding {_at(finding.place)} is not one of 1 to {most}."
+
+
+def _composite_faults(report: WrittenReport, library: Mapping[Place, str]) -> Iterator[str]:
+    """A lesion in several views lies in one breast and in different views, and is shown as its strongest part is."""
+    for place, parts in report.composites():
+        name = f"composite feature {_at(place)}"
+        images = [part.center.image for part in parts if part.center and part.center.image in library]
+        entries = [image for image in images if image is not None]
+        sides = {report.value_below(entry, codes.IMAGE_LATERALITY) for entry in entries}
+        views = [report.value_below(entry, codes.IMAGE_VIEW) for entry in entries]
+        if len(parts) < 2 or len(entries) != len(parts):
+            yield f"The {name} is not made of two findings or more."
+            continue
+        if len(sides) != 1 or None in sides:
+            yield f"The {name} joins findings of different breasts."
+        if len(set(views)) != len(views):
+            yield f"The {name} joins findings of the same view."
+        strengths = [_STRENGTH.get(part.intent, -1) for part in parts]
+        if _STRENGTH.get(report.value_below(place, codes.RENDERING_INTENT) or "", -1) != max(strengths):
+            yield f"The {name} has not the rendering intent of its strongest part."
+        certainty = report.value_below(place, codes.CERTAINTY_OF_FEATURE)
+        if certainty is not None and not 0 <= float(certainty) <= 100:
+            yield f"The certainty of {name} is {certainty} percent."
+    tracked = [finding.tracking_uid for finding in report.findings if finding.tracking_uid is not None]
+    tracked += [uid for place, _ in report.composites() for uid in report.texts(codes.TRACKING_UID, place)]
+    for uid in sorted({uid for uid in tracked if tracked.count(uid) > 1}):
+        yield f"The tracking UID {uid} names two lesions."
+
+
+def _analysis_faults(report: WrittenReport) -> Iterator[str]:
+    """Analyses are said to be what the tree shows: two views each, read where they succeeded (TID 4016, 4018)."""
+    read = set(report.detected(codes.SUCCESSFUL_DETECTIONS))
+    succeeded, failed = (
+        report.performed(codes.SUMMARY_OF_ANALYSES, container)
+        for container in (codes.SUCCESSFUL_ANALYSES, codes.FAILED_ANALYSES)
+    )
+    went = status(succeeded=bool(succeeded), failed=bool(failed))
+    if report.value_below((1,), codes.SUMMARY_OF_ANALYSES) != went.value:
+        yield f"The summary of analyses is not {went.meaning!r}, which the tree shows."
+    for analysis in (*succeeded, *failed):
+        name = f"analysis {_at(analysis.place)}"
+        if len(set(analysis.images)) < 2:
+            yield f"The {name} names fewer than two images."
+        if read.issuperset(analysis.images) != (analysis in succeeded):
+            yield f"Whether the {name} succeeded is not whether its images were read."
+    analysed = [set(analysis.images) for analysis in succeeded]
+    for place, parts in report.composites():
+        if not any({part.center.image for part in parts if part.center} <= images for images in analysed):
+            yield f"The composite feature {_at(place)} follows from no analysis that succeeded."
+
+
 def _summary_faults(
     report: WrittenReport, library: Mapping[Place, str], findings: list[WrittenFinding]
 ) -> Iterator[str]:
@@ -169,20 +238,24 @@ def _summary_faults(
     expected = outcome(succeeded=bool(succeeded), failed=bool(failed), findings=bool(findings))
     if report.value_below((1,), codes.FINDINGS_SUMMARY) != expected.value:
         yield f"The findings summary is not {expected.meaning!r}, which the tree shows."
-    status = codes.SUCCEEDED if not failed else codes.PARTIALLY_SUCCEEDED if succeeded else codes.FAILED
-    if report.value_below((1,), codes.SUMMARY_OF_DETECTIONS) != status.value:
-        yield f"The summary of detections is not {status.meaning!r}, which the tree shows."
+    went = status(succeeded=bool(succeeded), failed=bool(failed))
+    if report.value_below((1,), codes.SUMMARY_OF_DETECTIONS) != went.value:
+        yield f"The summary of detections is not {went.meaning!r}, which the tree shows."
     for finding in findings:
         if finding.center is not None and finding.center.image in failed:
             yield f"The finding {_at(finding.place)} lies on an image that was not read."
 
 
 def _wording_faults(report: WrittenReport) -> Iterator[str]:
-    """Code meanings are short, without invisible characters (LO, PS3.5 6.2); no code value is too long."""
+    """Code meanings are short, without invisible characters (LO, PS3.5 6.2); values are short, and of one scheme."""
+    schemes = set()
     for place, item in report.items.items():
         for code in chain(item.get("ConceptNameCodeSequence") or [], item.get("ConceptCodeSequence") or []):
             meaning = str(code.CodeMeaning)
+            schemes.add(str(code.CodingSchemeDesignator))
             if not meaning.isascii() or meaning != meaning.strip() or not 0 < len(meaning) <= 64:
                 yield f"Item {_at(place)} has the code meaning {meaning!r}, which is no clean LO."
             if not 0 < len(str(code.CodeValue)) <= 16:
                 yield f"Item {_at(place)} has a code value that is no SH."
+    if {"SCT", "SRT"} <= schemes:
+        yield "The report mixes SNOMED CT with the codes that it replaced."

@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from mammography.finding import Distribution, Morphology
+from mammography.finding import Distribution, Morphology, NonLesionKind
+from mammography.results.options import Scheme
 from mammography.view import VIEW_CODES, Laterality, ViewPosition
 
 
@@ -44,6 +45,27 @@ NOT_ATTEMPTED = Code("111225", "DCM", "Not Attempted")
 SUCCESSFUL_DETECTIONS = Code("111063", "DCM", "Successful Detections")
 FAILED_DETECTIONS = Code("111025", "DCM", "Failed Detections")
 DETECTION_PERFORMED = Code("111022", "DCM", "Detection Performed")
+
+SUCCESSFUL_ANALYSES = Code("111062", "DCM", "Successful Analyses")
+FAILED_ANALYSES = Code("111024", "DCM", "Failed Analyses")
+ANALYSIS_PERFORMED = Code("111004", "DCM", "Analysis Performed")
+SPATIAL_COLLOCATION = Code("133884007", "SCT", "Spatial collocation analysis")
+
+# CAD operating points, TID 4023
+MAXIMUM_OPERATING_POINT = Code("111072", "DCM", "Maximum CAD Operating Point")
+OPERATING_POINT = Code("111071", "DCM", "CAD Operating Point")
+
+# Composite feature, TID 4004, 4005
+COMPOSITE_FEATURE = Code("111015", "DCM", "Composite Feature")
+COMPOSITE_TYPE = Code("111016", "DCM", "Composite Type")
+RELATED_SPATIALLY = Code("111154", "DCM", "Target content items are related spatially")
+SCOPE_OF_FEATURE = Code("111057", "DCM", "Scope of Feature")
+ON_MULTIPLE_IMAGES = Code("111158", "DCM", "Feature detected on multiple images")
+CERTAINTY_OF_FEATURE = Code("111011", "DCM", "Certainty of Feature")
+
+# Non-lesion, TID 4012
+NON_LESION = Code("111102", "DCM", "Non-lesion")
+OBJECT_TYPE = Code("111039", "DCM", "Object type")
 
 # Image Library entry, TID 4020
 IMAGE_LATERALITY = Code("111027", "DCM", "Image Laterality")
@@ -94,6 +116,8 @@ PERCENT = Code("%", "UCUM", "Percent")
 MILLIMETER = Code("mm", "UCUM", "millimeter")
 NO_UNITS = Code("1", "UCUM", "no units")
 PIXELS = Code("{pixels}", "UCUM", "pixels")
+ARBITRARY_UNIT = Code("[arb'U]", "UCUM", "arbitrary unit")
+FROM_ONE = Code("{1:n}", "UCUM", "range: 1:n")
 
 MICROCALCIFICATIONS = Code("44771000", "SCT", "Microcalcifications of the breast")
 """CID 6010: the type of a calcification of which neither type nor size is stated."""
@@ -121,17 +145,16 @@ _VIEW_MODIFIERS: tuple[tuple[str, str, str], ...] = (
     ("414493004", "R-102CA", "Rolled Inferior"),
     ("415670009", "R-102C9", "Rolled Superior"),
     ("399110001", "R-102C2", "Tangential"),
-    ("442581004", "", "Nipple in profile"),
-    ("441752004", "", "Anterior compression"),
-    ("442593008", "", "Infra-mammary fold"),
-    ("442580003", "", "Axillary tissue"),
+    ("442581004", "R-40AB3", "Nipple in profile"),
+    ("441752004", "P2-00161", "Anterior compression"),
+    ("442593008", "R-40ABE", "Infra-mammary fold"),
+    ("442580003", "R-40AB2", "Axillary tissue"),
 )
 
 VIEW_MODIFIERS: dict[str, Code] = {
     stated: Code(value, "SCT", meaning)
     for value, legacy, meaning in _VIEW_MODIFIERS
     for stated in (value, legacy)
-    if stated
 }
 """CID 4015, by the SNOMED CT or the legacy SNOMED-RT value that a header states."""
 
@@ -161,3 +184,53 @@ DISTRIBUTIONS: dict[Distribution, Code] = {
     Distribution.SEGMENTAL: Code("129768003", "SCT", "Segmental calcification distribution"),
 }
 """CID 6012, calcification distributions."""
+
+OBJECT_TYPES: dict[NonLesionKind, Code] = {NonLesionKind.METAL: Code("111176", "DCM", "Unspecified")}
+"""CID 6040, what a non-lesion is: the reader tells metal, and not whether it is a clip, a ball or a marker."""
+
+_LEGACY: dict[str, str] = {
+    "129769006": "F-01775",
+    "129770007": "F-01776",
+    "81827009": "M-02550",
+    "44771000": "D7-90435",
+    "133884007": "P5-B3402",
+    "73056007": "T-04020",
+    "80248007": "T-04030",
+    "63762007": "T-04080",
+    "129749001": "F-01761",
+    "129750001": "F-01762",
+    "129751002": "F-01763",
+    "129752009": "F-01764",
+    "129753004": "F-01765",
+    "129755006": "F-01767",
+    "129756007": "F-01768",
+    "129757003": "F-01769",
+    "129758008": "F-0176A",
+    "129759000": "F-0176B",
+    "129760005": "F-0176C",
+    "129762002": "F-0176E",
+    "129763007": "F-0176F",
+    "129764001": "F-01770",
+    "129765000": "F-01771",
+    "129766004": "F-01772",
+    "129767008": "F-01773",
+    "129768003": "F-01774",
+    **{value: legacy for value, legacy, _meaning in VIEW_CODES.values()},
+    **{value: legacy for value, legacy, _meaning in _VIEW_MODIFIERS},
+}
+"""The retired SNOMED-RT style value of each SNOMED CT value that we write (PS3.16 annex on their mapping)."""
+_CURRENT: dict[str, str] = {legacy: value for value, legacy in _LEGACY.items()}
+
+
+def in_scheme(code: Code, scheme: Scheme) -> Code:
+    """Return a code of ours as a receiver wants it: SNOMED CT, or its SNOMED-RT style value with designator SRT."""
+    if scheme == "SRT" and code.scheme == "SCT":
+        return Code(_LEGACY[code.value], "SRT", code.meaning)
+    return code
+
+
+def current(value: str, scheme: str) -> tuple[str, str]:
+    """Return value and scheme of a code as it stands in a report, in SNOMED CT where it is a legacy value that we know."""
+    if scheme in {"SRT", "SNM3"} and value in _CURRENT:
+        return _CURRENT[value], "SCT"
+    return value, scheme

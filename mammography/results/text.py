@@ -28,6 +28,11 @@ def impression(images: Sequence[AnsweredImage], reader: ReaderIdentity) -> str:
         sentences = [
             f"Mammocalc read none of the {len(images)} images, so nothing is said of calcifications."
         ]
+    things = sum(len(image.reading.non_lesions) for image in images)
+    if things:
+        sentences.append(
+            f"{things} bright {'object is' if things == 1 else 'objects are'} metal and no calcification."
+        )
     sentences += [f"Not read: {image.name}: {_reason(image.reading)}" for image in images if not image.read]
     return " ".join([*sentences, f"Weights trained on: {_sentence(reader.trained_on)}", DISCLAIMER])
 
@@ -83,6 +88,9 @@ def _image_lines(place: int, image: ImageReading, header: Dataset | None) -> Ite
     yield f"  Marked: {counted(image.findings)}."
     for number, finding in enumerate(image.findings, start=1):
         yield f"  {number}. {_finding_line(finding)}"
+    for thing in image.non_lesions:
+        corner = thing.outline[0]
+        yield f"  No lesion: {thing.kind} near column {corner.column:.0f}, row {corner.row:.0f}."
 
 
 def _breast_lines(assessment: Assessment) -> Iterator[str]:

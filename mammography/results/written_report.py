@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from mammography.coordinates import ImagePoint
 from mammography.results import codes
-from mammography.results.codes import Code
+from mammography.results.codes import Code, current
 
 Place = tuple[int, ...]
 """Where a content item stands: 1 for the root, then 1-based places among children (PS3.3 C.17.3.2.5)."""
@@ -35,17 +36,29 @@ class WrittenFinding:
     number: int | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenPerformance:
+    """One detection or analysis that was performed (TID 4017, 4018), with the images that it names."""
+
+    place: Place
+    kind: str
+    images: tuple[Place, ...]
+    parameters: tuple[str, ...]
+
+
 class WrittenReport:
-    """The content tree of a report, walked once; `findings` are in document order, inner ones after their holder."""
+    """The content tree of a report, walked once; `findings` are in document order, inner ones after their holder.
+
+    Legacy codes (SRT) are read as the SNOMED CT codes that they stand for. `findings` holds non-lesions too.
+    """
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
         self.items: dict[Place, Dataset] = dict(_walk(dataset, (1,)))
         self._below: dict[tuple[Place, str, str], list[tuple[Place, Dataset]]] = {}
         for place, item in self.items.items():
-            for name in item.get("ConceptNameCodeSequence") or []:
-                key = (place[:-1], str(name.get("CodeValue")), str(name.get("CodingSchemeDesignator")))
-                self._below.setdefault(key, []).append((place, item))
+            for name in item[_NAME].value if _NAME in item else ():
+                self._below.setdefault((place[:-1], *current(*_identity(name))), []).append((place, item))
         self.findings: list[WrittenFinding] = [
             self._finding(place, item)
             for place, item in self.items.items()
@@ -54,7 +67,8 @@ class WrittenReport:
 
     def children(self, place: Place) -> list[tuple[Place, Dataset]]:
         """Return the items right below a place, by value and by reference."""
-        below = self.items[place].get("ContentSequence") or []
+        item = self.items[place]
+        below = item[_CONTENT].value if _CONTENT in item else ()
         return [((*place, number), item) for number, item in enumerate(below, start=1)]
 
     def named(self, concept: Code, below: Place = (1,)) -> list[tuple[Place, Dataset]]:
@@ -73,12 +87,38 @@ class WrittenReport:
     def detected(self, container: Code) -> list[Place]:
         """Return the images that the detections in a container name (TID 4015), one place per mention."""
         return [
-            target
-            for summary, _ in self.named(codes.SUMMARY_OF_DETECTIONS)
-            for place, _ in self.named(container, summary)
-            for detection, _ in self.named(codes.DETECTION_PERFORMED, place)
-            for _, child in self.children(detection)
-            if (target := target_of(child))
+            image
+            for detection in self.performed(codes.SUMMARY_OF_DETECTIONS, container)
+            for image in detection.images
+        ]
+
+    def performed(self, summary: Code, container: Code) -> list[WrittenPerformance]:
+        """Return the detections or analyses in a container below their summary (TID 4015, 4016)."""
+        concept = (
+            codes.DETECTION_PERFORMED if summary == codes.SUMMARY_OF_DETECTIONS else codes.ANALYSIS_PERFORMED
+        )
+        return [
+            WrittenPerformance(
+                place=place,
+                kind=value_of_item(item),
+                images=tuple(target for _, child in self.children(place) if (target := target_of(child))),
+                parameters=self.texts(codes.ALGORITHM_PARAMETERS, place),
+            )
+            for top, _ in self.named(summary)
+            for section, _ in self.named(container, top)
+            for place, item in self.named(concept, section)
+        ]
+
+    def texts(self, concept: Code, below: Place) -> tuple[str, ...]:
+        """Return the values of all items with a concept name right below a place."""
+        return tuple(value_of_item(item) for _, item in self.named(concept, below))
+
+    def composites(self) -> list[tuple[Place, list[WrittenFinding]]]:
+        """Return every Composite Feature with the findings that it is inferred from (TID 4004)."""
+        return [
+            (place, [self._finding(*part) for part in self.named(codes.SINGLE_IMAGE_FINDING, place)])
+            for place, item in self.items.items()
+            if is_named(item, codes.COMPOSITE_FEATURE)
         ]
 
     def inner(self, finding: WrittenFinding) -> list[WrittenFinding]:
@@ -100,7 +140,7 @@ class WrittenReport:
         number = self.value_below(place, codes.NUMBER_OF_CALCIFICATIONS)
         return WrittenFinding(
             place=place,
-            kind=str(item.ConceptCodeSequence[0].CodeValue),
+            kind=value_of_item(item),
             intent=self.value_below(place, codes.RENDERING_INTENT) or "",
             tracking_uid=self.value_below(place, codes.TRACKING_UID),
             certainty=None if certainty is None else float(certainty),
@@ -118,24 +158,36 @@ class WrittenReport:
         return None
 
 
+_NAME, _CONTENT, _TARGET = (
+    Tag(keyword)
+    for keyword in ("ConceptNameCodeSequence", "ContentSequence", "ReferencedContentItemIdentifier")
+)
+
+
 def _walk(item: Dataset, place: Place) -> Iterator[tuple[Place, Dataset]]:
     """Yield every content item with its place, parents first."""
     yield place, item
-    for number, child in enumerate(item.get("ContentSequence") or [], start=1):
-        yield from _walk(child, (*place, number))
+    if _CONTENT in item:
+        for number, child in enumerate(item[_CONTENT].value, start=1):
+            yield from _walk(child, (*place, number))
+
+
+def _identity(code: Dataset) -> tuple[str, str]:
+    """Return value and scheme of a code."""
+    return str(code.get("CodeValue")), str(code.get("CodingSchemeDesignator"))
 
 
 def is_named(item: Dataset, concept: Code) -> bool:
     """Return whether an item's concept name is this code."""
-    names = item.get("ConceptNameCodeSequence") or []
-    return bool(names) and (names[0].get("CodeValue"), names[0].get("CodingSchemeDesignator")) == concept[:2]
+    names = item[_NAME].value if _NAME in item else []
+    return bool(names) and current(*_identity(names[0])) == (concept.value, concept.scheme)
 
 
 def target_of(item: Dataset) -> Place | None:
     """Return where a by-reference item points, None for an item by value."""
-    identifier = item.get("ReferencedContentItemIdentifier")
-    if identifier is None:
+    if _TARGET not in item:
         return None
+    identifier = item[_TARGET].value
     return (int(identifier),) if isinstance(identifier, int) else tuple(int(number) for number in identifier)
 
 
@@ -143,7 +195,7 @@ def value_of_item(item: Dataset) -> str:
     """Return an item's value: the code value, the number, or the string."""
     match item.get("ValueType"):
         case "CODE":
-            return str(item.ConceptCodeSequence[0].CodeValue)
+            return current(*_identity(item.ConceptCodeSequence[0]))[0]
         case "NUM":
             return str(item.MeasuredValueSequence[0].NumericValue)
         case "UIDREF":

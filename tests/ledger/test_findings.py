@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mammography.coordinates import ImagePoint
@@ -19,6 +19,8 @@ from mammography.finding import (
     FindingPlace,
     ImageReading,
     Morphology,
+    NonLesion,
+    NonLesionKind,
     ReaderIdentity,
     ReadStatus,
     Speck,
@@ -56,6 +58,9 @@ findings = st.builds(
     distribution=st.none() | st.sampled_from(Distribution),
     kind=st.sampled_from(FindingKind),
 )
+non_lesions = st.builds(
+    NonLesion, kind=st.sampled_from(NonLesionKind), outline=st.lists(points, max_size=5).map(tuple)
+)
 images = st.builds(
     ImageReading,
     sop_instance_uid=texts,
@@ -63,6 +68,7 @@ images = st.builds(
     status=st.sampled_from(ReadStatus),
     reason=st.none() | texts,
     findings=st.lists(findings, max_size=3).map(tuple),
+    non_lesions=st.lists(non_lesions, max_size=2).map(tuple),
     remarks=st.lists(texts, max_size=2).map(tuple),
 )
 places = st.builds(FindingPlace, st.integers(0, 9), st.integers(0, 9))
@@ -116,6 +122,7 @@ ASSESSMENT = Assessment(
 )
 
 
+@settings(deadline=None)
 @given(assessments)
 def test_every_assessment_survives_json(assessment: Assessment) -> None:
     stored = json.dumps(assessment_to_json(assessment), allow_nan=False)
@@ -126,7 +133,7 @@ def test_an_assessment_stored_before_kinds_and_correspondences_were_known_still_
     stored = assessment_to_json(ASSESSMENT)
     del stored["correspondences"], stored["breasts"]
     for image in stored["images"]:
-        del image["remarks"]
+        del image["remarks"], image["non_lesions"]
         for finding in image["findings"]:
             del finding["kind"]
     assert assessment_from_json(json.loads(json.dumps(stored))) == ASSESSMENT

@@ -40,6 +40,7 @@ R_CC, L_CC, R_MLO, L_MLO = (
     for side in (Laterality.RIGHT, Laterality.LEFT)
 )
 ORIENTATIONS = {R_CC: ["P", "L"], L_CC: ["A", "R"], R_MLO: ["P", "FL"], L_MLO: ["A", "FR"]}
+"""Of the four screening views; other views of a side are given the oblique one's."""
 ROWS, COLUMNS = 200, 160
 
 
@@ -52,7 +53,8 @@ def image(view: View, *, study: str = STUDY, **attributes: object) -> Dataset:
     dataset.SOPInstanceUID = mint(UidRole.PHANTOM, study, "image", str(view))
     dataset.StudyInstanceUID = study
     dataset.SeriesInstanceUID = mint(UidRole.PHANTOM, study, "series", str(view))
-    dataset.SeriesNumber, dataset.InstanceNumber = 1 + list(ORIENTATIONS).index(view), 1
+    screening = view if view in ORIENTATIONS else R_MLO if view.laterality is Laterality.RIGHT else L_MLO
+    dataset.SeriesNumber, dataset.InstanceNumber = 1 + list(ORIENTATIONS).index(screening), 1
     dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = "20261122"
     dataset.StudyTime = dataset.SeriesTime = dataset.AcquisitionTime = dataset.ContentTime = "101500.123"
     dataset.AccessionNumber, dataset.StudyID, dataset.ReferringPhysicianName = "A1", "S1", "House^Gregory"
@@ -65,7 +67,7 @@ def image(view: View, *, study: str = STUDY, **attributes: object) -> Dataset:
         str(view.laterality),
         "BREAST",
     )
-    dataset.PatientOrientation, dataset.ViewPosition = ORIENTATIONS[view], str(view.position)
+    dataset.PatientOrientation, dataset.ViewPosition = ORIENTATIONS[screening], str(view.position)
     dataset.PositionerType, dataset.DetectorType = "MAMMOGRAPHIC", "DIRECT"
     dataset.ImagerPixelSpacing = [0.07, 0.07]
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
