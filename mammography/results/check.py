@@ -15,7 +15,7 @@ from mammography.results.check_content import content_faults, document_faults
 from mammography.results.check_gsps import graphics, referenced_images, state_faults
 from mammography.results.check_measurements import measurement_faults, measurement_groups
 from mammography.results.composed import GRAYSCALE_PRESENTATION_STATE, MAMMOGRAPHY_CAD_SR, ComposedObject
-from mammography.results.source import EXPECTED, value_of
+from mammography.results.source import EXPECTED, identity_of, value_of
 from mammography.results.written_report import WrittenReport, points_of
 
 TOLERANCE = 0.01
@@ -54,7 +54,8 @@ def check(objects: Sequence[ComposedObject], headers: Sequence[Dataset]) -> list
     all images of the assessment.
     """
     written = [pydicom.dcmread(BytesIO(item.encode())) for item in objects]
-    return list(answer_faults(written, headers, identities=headers))
+    identities = [identity_of(header) for header in headers]  # the headers' own text must stay undecoded
+    return list(answer_faults(written, headers, identities=identities))
 
 
 def answer_faults(

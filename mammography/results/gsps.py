@@ -27,6 +27,7 @@ from mammography.results.source import (
     plain,
     reference_to,
     required,
+    series_description,
 )
 from mammography.uid import UidRole, mint
 from mammography.view import Laterality
@@ -72,7 +73,7 @@ def compose_gsps(
     dataset.SeriesInstanceUID = mint(UidRole.GSPS_SERIES, *identity, side or "")
     dataset.Modality = "PR"
     dataset.SeriesNumber = SERIES_NUMBERS[side] + 10 * (revision - 1)
-    dataset.SeriesDescription = f"Mammocalc marks {side or ''} - not for diagnosis, research use only"
+    dataset.SeriesDescription = series_description(f"Mammocalc marks {side or ''}".rstrip(), revision)
     dataset.Laterality = side or ""
     dataset.InstanceNumber = number
     add_equipment(dataset, reader)
@@ -80,11 +81,13 @@ def compose_gsps(
     add_creation(dataset, date, time)
     dataset.PresentationCreationDate, dataset.PresentationCreationTime = date, time
     dataset.ContentLabel = CONTENT_LABEL
-    dataset.ContentDescription = plain(f"Marked by {reader.name} {reader.version}").replace("\\", "/")[:64]
+    later = f"Revision {revision}, m" if revision > 1 else "M"
+    marked_by = plain(f"{later}arked by {reader.name} {reader.version}")
+    dataset.ContentDescription = marked_by.replace("\\", "/")[:64]
     dataset.ContentCreatorName = CONTENT_CREATOR
     _add_relationship(dataset, header)
     _add_display(dataset, header)
-    _add_annotations(dataset, image)
+    _add_annotations(dataset, image, notice_text(image, revision))
     return finished("gsps", dataset)
 
 
@@ -184,7 +187,7 @@ def _lut(item: Dataset) -> Dataset:
     return lut
 
 
-def _add_annotations(dataset: Dataset, image: AnsweredImage) -> None:
+def _add_annotations(dataset: Dataset, image: AnsweredImage, words: str) -> None:
     """Draw every mark with its label on its layer, and say on the technical layer how much is marked."""
     annotations = [
         _annotation(image, layer.name, marks)
@@ -194,16 +197,17 @@ def _add_annotations(dataset: Dataset, image: AnsweredImage) -> None:
     notice = Dataset()
     notice.ReferencedImageSequence = [reference_to(image.header)]
     notice.GraphicLayer = TECHNICAL
-    notice.TextObjectSequence = [_text(notice_text(image), notice_box(image, notice_text(image)))]
+    notice.TextObjectSequence = [_text(words, notice_box(image, words))]
     dataset.GraphicAnnotationSequence = [*annotations, notice]
     dataset.GraphicLayerSequence = list(_layers())
 
 
-def notice_text(image: AnsweredImage) -> str:
-    """Return the words of the technical layer."""
+def notice_text(image: AnsweredImage, revision: int) -> str:
+    """Return the words of the technical layer: how much is marked, and which revision it is if not the first."""
     calls = [mark.finding.assessment for mark in image.marks]
     parts = [f"{calls.count(call)} {call}" for call in reversed(list(FindingAssessment)) if call in calls]
-    return f"Mammocalc: {', '.join(parts) or 'no calcifications'} marked"
+    later = f", revision {revision}" if revision > 1 else ""
+    return f"Mammocalc: {', '.join(parts) or 'no calcifications'} marked{later}"
 
 
 def _annotation(image: AnsweredImage, layer: str, marks: Sequence[Mark]) -> Dataset:

@@ -8,6 +8,7 @@ from copy import deepcopy
 from datetime import datetime, timedelta, timezone
 from typing import Any, cast
 
+from pydicom.charset import convert_encodings, default_encoding
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
@@ -110,7 +111,10 @@ def required(header: Dataset, keyword: str) -> str:
 
 
 def identity_of(header: Dataset) -> Dataset:
-    """Return a new data set about the same patient and study; text as the same bytes in the same character set."""
+    """Return a new data set about the same patient and study; text as the same bytes in the same character set.
+
+    Whatever is added must have an unambiguous VR (see `_keep_text`): pixel data by `add_new`.
+    """
     dataset = Dataset()
     for keyword in (*EXPECTED, *TAKEN_OVER):
         take_over(dataset, header, keyword)
@@ -118,6 +122,7 @@ def identity_of(header: Dataset) -> Dataset:
             setattr(dataset, keyword, "")
     if utc_offset(header) is not None:
         take_over(dataset, header, "TimezoneOffsetFromUTC")
+    _keep_text(dataset)
     return dataset
 
 
@@ -138,6 +143,21 @@ def take_over(dataset: Dataset, header: Dataset, keyword: str) -> None:
         padding = b"\0" if vr == "UI" else b" "
         text = element.value + padding * (len(element.value) % 2)
         dataset[tag] = element._replace(VR=vr, value=text, length=len(text), is_implicit_VR=False)
+
+
+def _keep_text(dataset: Dataset) -> None:
+    """Let pydicom write the text that it has not decoded as the bytes that it is.
+
+    It does so in a data set whose encoding it believes to be the original one; in any other it decodes and encodes
+    anew, which says the same in other bytes, or, of a sequence's item, in the wrong character set. Call it once
+    Specific Character Set is there; no element of the data set itself may have an ambiguous VR.
+    """
+    stated = dataset.get("SpecificCharacterSet")
+    dataset.set_original_encoding(
+        is_implicit_vr=False,
+        is_little_endian=True,
+        character_encoding=convert_encodings(stated) if stated else default_encoding,
+    )
 
 
 def value_of(header: Dataset, keyword: str) -> Any:
@@ -176,6 +196,15 @@ def local_date_and_time(moment: datetime, header: Dataset) -> tuple[str, str]:
     offset = utc_offset(header)
     local = moment.astimezone(None if offset is None else timezone(offset))
     return local.strftime("%Y%m%d"), local.strftime("%H%M%S")
+
+
+def series_description(what: str, revision: int) -> str:
+    """Return Series Description (0008,103E): what a series holds, and its revision where that is not the first.
+
+    Thus a list of series tells which of them another one has replaced.
+    """
+    later = f" rev {revision}" if revision > 1 else ""
+    return f"{what}{later} - not for diagnosis, research use only"[:64]
 
 
 def add_equipment(dataset: Dataset, reader: ReaderIdentity) -> None:
@@ -222,7 +251,8 @@ def requests_of(headers: Sequence[Dataset], study_instance_uid: str) -> list[Dat
     for header in headers:
         for attributes in value_of(header, "RequestAttributesSequence") or []:
             request = _request(attributes, header, study_instance_uid)
-            requests.setdefault((str(request.AccessionNumber), str(request.RequestedProcedureID)), request)
+            key = _verbatim(request, "AccessionNumber"), _verbatim(request, "RequestedProcedureID")
+            requests.setdefault(key, request)
     return list(requests.values())
 
 
@@ -231,13 +261,24 @@ def _request(attributes: Dataset, header: Dataset, study_instance_uid: str) -> D
     request = Dataset()
     request.StudyInstanceUID = study_instance_uid
     request.ReferencedStudySequence = deepcopy(attributes.get("ReferencedStudySequence") or [])
-    request.AccessionNumber = attributes.get("AccessionNumber") or header.get("AccessionNumber") or ""
     for keyword in (
+        "AccessionNumber",
         "PlacerOrderNumberImagingServiceRequest",
         "FillerOrderNumberImagingServiceRequest",
         "RequestedProcedureID",
         "RequestedProcedureDescription",
     ):
-        setattr(request, keyword, attributes.get(keyword) or header.get(keyword) or "")
+        take_over(request, attributes if _verbatim(attributes, keyword) else header, keyword)
+        if keyword not in request:
+            setattr(request, keyword, "")
+    _keep_text(request)
     request.RequestedProcedureCodeSequence = deepcopy(attributes.get("RequestedProcedureCodeSequence") or [])
     return request
+
+
+def _verbatim(dataset: Dataset, keyword: str) -> str:
+    """Return a text as it stands, undecoded where pydicom has not decoded it; empty where there is none."""
+    tag = tag_for_keyword(keyword)
+    element = None if tag is None or tag not in dataset else dataset.get_item(tag)
+    value = "" if element is None else element.value
+    return (value.decode("latin-1") if isinstance(value, bytes) else str(value or "")).strip()
