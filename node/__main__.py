@@ -149,6 +149,7 @@ def _commitment(settings: NodeSettings, ledger: Ledger) -> "Commitment":
 
 
 def _destinations(settings: NodeSettings) -> "list[Destination]":
+    from mammography.results.options import ComposeOptions
     from node.delivery import Destination
 
     return [
@@ -157,7 +158,15 @@ def _destinations(settings: NodeSettings) -> "list[Destination]":
             ae_title=section.ae_title,
             host=section.host,
             port=section.port,
-            objects=frozenset(section.objects),
+            options=ComposeOptions(
+                kinds=frozenset(section.objects),
+                scheme=section.scheme,
+                manufacturer=section.manufacturer,
+                benign=section.benign,
+                tid1500=section.tid1500,
+                tid1500_per_image=section.tid1500_per_image,
+            ),
+            fallback=section.fallback,
             commitment=section.commitment,
             timeout=section.timeout,
         )

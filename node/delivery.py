@@ -4,7 +4,7 @@ import hashlib
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -20,9 +20,19 @@ from pynetdicom.association import Association
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS, code_to_category
 from sqlalchemy.orm import Session
 
-from mammography.ledger.deliveries import due, mark_failed, mark_sent, postpone, results_for, settle
+from mammography.ledger.deliveries import (
+    due,
+    mark_failed,
+    mark_refused,
+    mark_sent,
+    postpone,
+    results_for,
+    settle,
+)
 from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import advance, lock_study
+from mammography.results.composed import Kind
+from mammography.results.options import USUAL, ComposeOptions
 from mammography.study import StudyEvent, StudyState
 from node.requestor import Lanes, NoAssociation, NothingAccepted, association, propose
 
@@ -35,6 +45,12 @@ BACK_OFF = (
     timedelta(hours=1),
 )
 """The pauses after the first attempts of a delivery; the last one is kept from then on."""
+
+NEXT_BEST: Mapping[str, Kind] = {"cad-sr": "tid1500", "gsps": "picture", "tid1500": "picture"}
+"""What goes instead of an object whose SOP class is not accepted: more programs know each than the one before."""
+
+SOP_CLASS_NOT_SUPPORTED = 0x0122
+"""The status that says of a C-STORE what a refused presentation context says (PS3.7 C.4.2)."""
 
 GIVE_UP_AFTER = timedelta(days=3)
 """How long a destination may refuse an object before a person is called: a weekend and a day."""
@@ -53,8 +69,10 @@ class Destination:
     ae_title: str
     host: str
     port: int
-    objects: frozenset[str]
-    """The kinds of objects that it gets: "cad-sr", "gsps"."""
+    options: ComposeOptions = USUAL
+    """Which kinds of objects it gets, and how they are written."""
+    fallback: bool = True
+    """Whether it gets the next best object instead of one that it does not accept."""
     commitment: bool
     """Whether it is asked to commit to what it was sent (Storage Commitment, PS3.4 annex J)."""
     timeout: timedelta
@@ -83,6 +101,8 @@ class _Outcome:
     sent: bool
     reason: str = ""
     association_lost: bool = False
+    refused: bool = False
+    """Whether it will never be sent like this: the destination does not accept the SOP class."""
 
 
 class Delivery:
@@ -246,6 +266,9 @@ def _write_down(
     if outcome.sent:
         mark_sent(session, parcel.number, now=now, reason=outcome.reason)
         log.info("object-sent", reason=outcome.reason, **facts)
+    elif outcome.refused and destination.fallback and parcel.kind in NEXT_BEST:
+        mark_refused(session, parcel.number, reason=outcome.reason)
+        log.warning("object-refused", reason=outcome.reason, **facts)
     elif now - parcel.due_since >= GIVE_UP_AFTER:
         give_up(session, parcel.study_instance_uid, parcel.number, now=now, reason=outcome.reason)
     else:
@@ -281,7 +304,7 @@ def _judge(destination: Destination, status: int, comment: str) -> _Outcome:
     words = STORAGE_SERVICE_CLASS_STATUS.get(status, (category, ""))[1]
     said = ": ".join(part for part in (words, comment) if part)
     reason = f"{destination.name} answered {status:04X}H ({category}{f', {said}' if said else ''})."
-    return _Outcome(category == "Warning", reason)
+    return _Outcome(category == "Warning", reason, refused=status == SOP_CLASS_NOT_SUPPORTED)
 
 
 def _unanswered(destination: Destination) -> _Outcome:
@@ -300,4 +323,5 @@ def _not_accepted(destination: Destination, parcel: _Parcel) -> _Outcome:
         False,
         f"{destination.name} does not accept {UID(parcel.sop_class_uid).name}: allow it there, or take "
         f'"{parcel.kind}" out of the objects of this destination.',
+        refused=True,
     )

@@ -27,6 +27,17 @@ def _host(host: str) -> str:
     return host.strip()
 
 
+def _manufacturer(text: str) -> str:
+    """Refuse what is no LO of the default repertoire: 1 to 64 characters, no backslash (PS3.5 6.2)."""
+    stripped = text.strip(" ")
+    if not 1 <= len(stripped) <= 64:
+        raise ValueError("a manufacturer has 1 to 64 characters")
+    if any(not " " <= letter <= "~" or letter == "\\" for letter in stripped):
+        raise ValueError("a manufacturer holds printable ASCII characters without a backslash")
+    return stripped
+
+
+Manufacturer = Annotated[str, AfterValidator(_manufacturer)]
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -88,7 +99,20 @@ class DestinationSection(Section):
     ae_title: AeTitle
     host: Host
     port: Port
-    objects: frozenset[Literal["cad-sr", "gsps"]] = frozenset({"cad-sr", "gsps"})
+    objects: frozenset[Literal["cad-sr", "gsps", "tid1500", "picture"]] = frozenset({"cad-sr", "gsps"})
+    """What it gets: Mammography CAD SR, presentation states, TID 1500 report, pictures with the marks burned in."""
+    scheme: Literal["SCT", "SRT"] = "SCT"
+    """Codes of the CAD SR: SNOMED CT, or the retired SNOMED-RT ones that older workstations look for."""
+    manufacturer: Manufacturer | None = None
+    """Manufacturer (0008,0070) of the objects, where a workstation shows only those that it knows."""
+    benign: bool = True
+    """Whether findings that are called benign are shown."""
+    tid1500: Literal["comprehensive", "comprehensive-3d"] = "comprehensive"
+    """SOP class of the TID 1500 report: Comprehensive SR, or Comprehensive 3D SR (IHE AI Results)."""
+    tid1500_per_image: bool = False
+    """A TID 1500 report in its own series for each image, where a viewer shows one image's marks at a time."""
+    fallback: bool = True
+    """Whether it gets the next best object where it does not accept one."""
     commitment: bool = False
     timeout: timedelta = Field(default=timedelta(seconds=30), ge=timedelta(seconds=1))
     """How long an answer of the destination is waited for."""

@@ -155,7 +155,7 @@ def _supersede(session: Session, row: StudyRow) -> None:
     session.execute(
         update(DeliveryRow)
         .where(DeliveryRow.study_instance_uid == row.study_instance_uid)
-        .where(DeliveryRow.state == DeliveryState.PENDING)
+        .where(DeliveryRow.state.in_((DeliveryState.PENDING, DeliveryState.REFUSED)))
         .values(
             state=DeliveryState.SUPERSEDED, next_attempt_at=None, reason="A later revision answers the study."
         )

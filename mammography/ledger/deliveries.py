@@ -1,7 +1,8 @@
 """The outbox in the ledger: which object is on its way to which destination, and how far it came.
 
 A delivery goes PENDING -> SENT -> COMMITMENT_REQUESTED -> COMMITTED; back to PENDING when its destination could
-not commit; SUPERSEDED or FAILED where it ends early. Every function that writes locks the study first, so a
+not commit; REFUSED -> SUPERSEDED where the destination does not accept its SOP class and another object goes
+instead; SUPERSEDED or FAILED where it ends early. Every function that writes locks the study first, so a
 transaction that touches several studies takes them in the order of their UIDs.
 """
 
@@ -29,7 +30,7 @@ class WrittenResult:
 
     sop_instance_uid: str
     kind: str
-    """cad-sr or gsps."""
+    """cad-sr, gsps, tid1500, picture or key-objects."""
     sop_class_uid: str
     path: str
     """Relative to the data folder."""
@@ -58,20 +59,22 @@ def add_results(
     for result in results:
         if unknown := set(result.destinations) - set(destinations):
             raise ValueError(f"No destination is called {', '.join(sorted(unknown))}.")
-        if session.get(ResultRow, result.sop_instance_uid) is not None:
-            continue
-        session.add(
-            ResultRow(
-                sop_instance_uid=result.sop_instance_uid,
-                study_instance_uid=study_instance_uid,
-                revision=revision,
-                kind=result.kind,
-                sop_class_uid=result.sop_class_uid,
-                path=result.path,
-                sha256=result.sha256,
+        if session.get(ResultRow, result.sop_instance_uid) is None:
+            session.add(
+                ResultRow(
+                    sop_instance_uid=result.sop_instance_uid,
+                    study_instance_uid=study_instance_uid,
+                    revision=revision,
+                    kind=result.kind,
+                    sop_class_uid=result.sop_class_uid,
+                    path=result.path,
+                    sha256=result.sha256,
+                )
             )
-        )
-        session.flush()
+            session.flush()
+        promised = session.scalars(
+            select(DeliveryRow.destination).where(DeliveryRow.sop_instance_uid == result.sop_instance_uid)
+        ).all()
         session.add_all(
             DeliveryRow(
                 sop_instance_uid=result.sop_instance_uid,
@@ -82,6 +85,7 @@ def add_results(
                 next_attempt_at=now,
             )
             for destination in dict.fromkeys(result.destinations)
+            if destination not in promised
         )
 
 
@@ -145,12 +149,45 @@ def postpone(session: Session, number: int, *, now: datetime, until: datetime, r
     )
 
 
+def mark_refused(session: Session, number: int, *, reason: str) -> None:
+    """Remember that a destination does not accept an object of this SOP class: another is to go instead."""
+    _move(
+        session,
+        [number],
+        seen=(DeliveryState.PENDING,),
+        state=DeliveryState.REFUSED,
+        attempts=DeliveryRow.attempts + 1,
+        next_attempt_at=None,
+        reason=reason,
+    )
+
+
+def refused(session: Session, *, destination: str) -> list[DeliveryRow]:
+    """Return what a destination does not accept and has no substitute yet, study by study."""
+    query = (
+        select(DeliveryRow)
+        .where(DeliveryRow.destination == destination, DeliveryRow.state == DeliveryState.REFUSED)
+        .order_by(DeliveryRow.study_instance_uid, DeliveryRow.number)
+    )
+    return list(session.scalars(query))
+
+
+def mark_substituted(session: Session, numbers: Collection[int], *, reason: str) -> None:
+    """Remember that other objects go instead of refused ones."""
+    _move(session, numbers, seen=(DeliveryState.REFUSED,), state=DeliveryState.SUPERSEDED, reason=reason)
+
+
 def mark_failed(session: Session, number: int, *, now: datetime, reason: str) -> None:
     """Give one delivery up, whatever it waited for; its study is to be moved to FAILED by the caller."""
     _move(
         session,
         [number],
-        seen=(DeliveryState.PENDING, DeliveryState.SENT, DeliveryState.COMMITMENT_REQUESTED),
+        seen=(
+            DeliveryState.PENDING,
+            DeliveryState.SENT,
+            DeliveryState.COMMITMENT_REQUESTED,
+            DeliveryState.REFUSED,
+        ),
         state=DeliveryState.FAILED,
         next_attempt_at=None,
         reason=f"{reason} Given up at {now:%Y-%m-%d %H:%M} UTC.",
@@ -236,7 +273,9 @@ def settle(
     destinations is in `commitment_destinations`: then COMMITTED is, when each of those has committed to all.
     """
     row = lock_study(session, study_instance_uid)
-    deliveries = _deliveries_of_revision(session, row)
+    deliveries = [
+        each for each in _deliveries_of_revision(session, row) if each.state != DeliveryState.SUPERSEDED
+    ]
     moved = None
     if row.state == StudyState.REPORTED and all(each.state in ACKNOWLEDGED for each in deliveries):
         names = ", ".join(sorted({each.destination for each in deliveries}))
@@ -278,15 +317,15 @@ def deliveries_of(session: Session, study_instance_uid: str) -> list[DeliveryRow
     return list(session.scalars(query.order_by(DeliveryRow.number)))
 
 
-def previous_report(session: Session, study_instance_uid: str, revision: int) -> ResultRow | None:
-    """Return the CAD SR of the newest revision before this one, or None where this is the first answer."""
+def previous_reports(session: Session, study_instance_uid: str, revision: int) -> list[ResultRow]:
+    """Return the CAD SRs of the revisions before this one, newest first; several ways of writing one may exist."""
     query = (
         select(ResultRow)
         .where(ResultRow.study_instance_uid == study_instance_uid, ResultRow.kind == CAD_SR)
         .where(ResultRow.revision < revision)
-        .order_by(ResultRow.revision.desc())
+        .order_by(ResultRow.revision.desc(), ResultRow.sop_instance_uid)
     )
-    return session.scalars(query.limit(1)).one_or_none()
+    return list(session.scalars(query))
 
 
 def _deliveries_of_revision(session: Session, row: StudyRow) -> list[DeliveryRow]:

@@ -78,7 +78,9 @@ class DeliveryState(StrEnum):
     COMMITMENT_REQUESTED = "commitment-requested"
     COMMITTED = "committed"
     SUPERSEDED = "superseded"
-    """A later revision answered the study before this object was sent."""
+    """Another object went instead: of a later revision, or one that the destination accepts."""
+    REFUSED = "refused"
+    """The destination accepts no object of this SOP class; the next best is about to be made."""
     FAILED = "failed"
     """Given up, with the reason; the study is FAILED."""
 
@@ -173,7 +175,7 @@ class ResultRow(Table):
     study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"), index=True)
     revision: Mapped[int] = mapped_column(Integer)
     kind: Mapped[str] = mapped_column(String(16))
-    """cad-sr or gsps."""
+    """cad-sr, gsps, tid1500, picture or key-objects."""
     sop_class_uid: Mapped[str] = mapped_column(String(64))
     path: Mapped[str] = mapped_column(Text)
     sha256: Mapped[str] = mapped_column(String(64))

@@ -1,6 +1,7 @@
 """All DICOM objects that answer one study, made from one assessment and checked before they are returned."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
@@ -16,7 +17,7 @@ from mammography.results.secondary_capture import OpenImage, compose_pictures
 from mammography.results.tid1500 import compose_tid1500
 from mammography.uid import UidRole, mint
 
-__all__ = ["ComposeOptions", "ComposedObject", "InvalidResult", "Predecessor", "compose"]
+__all__ = ["ComposeOptions", "ComposedObject", "InvalidResult", "Predecessor", "compose", "variant"]
 
 
 def compose(
@@ -48,6 +49,7 @@ def compose(
         study_instance_uid=study_instance_uid,
         revision=revision,
         predecessor=None if predecessor is None else Predecessor(*predecessor),
+        options=options,
     )
     states = _presentation_states(
         images, assessment, study_instance_uid=study_instance_uid, revision=revision, options=options
@@ -104,16 +106,27 @@ _DIFFERENCES: dict[Kind, tuple[str, ...]] = {
 """Which options each kind of object shows."""
 
 
+def variant(kind: Kind, options: ComposeOptions) -> str:
+    """Return a short name of the way in which a kind of object is written; empty for the usual one."""
+    differences = _differences(kind, options)
+    return sha256("\n".join(differences).encode()).hexdigest()[:8] if differences else ""
+
+
+def _differences(kind: Kind, options: ComposeOptions) -> list[str]:
+    """Return which of the options that an object of a kind shows are not the usual ones."""
+    return [
+        f"{name}={getattr(options, name)}"
+        for name in _DIFFERENCES[kind]
+        if getattr(options, name) != getattr(USUAL, name)
+    ]
+
+
 def _for_destination(composed: ComposedObject, options: ComposeOptions) -> ComposedObject:
     """Return an object signed as its destination wants it, under UIDs that no other way of writing it has.
 
     With the default options it stays as it is; so does an object that shows none of the options that differ.
     """
-    differences = [
-        f"{name}={getattr(options, name)}"
-        for name in _DIFFERENCES[composed.kind]
-        if getattr(options, name) != getattr(USUAL, name)
-    ]
+    differences = _differences(composed.kind, options)
     if not differences:
         return composed
     dataset = composed.dataset

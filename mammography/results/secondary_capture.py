@@ -73,6 +73,7 @@ def compose_pictures(
         identity = (study_instance_uid, str(revision), assessment.reader.weights_sha256)
         dataset.SOPInstanceUID = mint(UidRole.PICTURE, *identity, image.reading.sop_instance_uid)
         dataset.SeriesInstanceUID = mint(UidRole.PICTURE_SERIES, *identity, single or "")
+        dataset.SeriesDescription = NOTICE if revision == 1 else f"{NOTICE} - rev {revision}"
         dataset.SeriesNumber = SERIES_NUMBERS[single] + 10 * (revision - 1)
         dataset.InstanceNumber = number
         pictures.append(finished("picture", dataset))
@@ -87,7 +88,6 @@ def compose_picture(
     dataset = identity_of(header)
     dataset.SOPClassUID = SECONDARY_CAPTURE
     dataset.Modality = "OT"
-    dataset.SeriesDescription = NOTICE
     dataset.BodyPartExamined = "BREAST"
     add_equipment(dataset, assessment.reader)
     dataset.ConversionType = "WSD"

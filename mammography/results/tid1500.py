@@ -33,6 +33,7 @@ from mammography.results.source import (
     plain,
     requests_of,
     required,
+    series_description,
 )
 from mammography.results.text import impression
 from mammography.uid import UidRole, mint
@@ -56,7 +57,6 @@ SOP_CLASSES: dict[Template1500, str] = {
 }
 SERIES_NUMBER = 9905
 """Of the first revision's report; each revision adds ten."""
-SERIES_DESCRIPTION = "Mammocalc findings - not for diagnosis, research use only"
 
 _LIBRARY_GROUP = Code("126200", "DCM", "Image Library Group")
 _IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
@@ -99,7 +99,9 @@ def compose_tid1500(
         dataset = _header(part, assessment, study_instance_uid, options)
         dataset.SOPInstanceUID = mint(UidRole.TID1500, *identity)
         dataset.SeriesInstanceUID = mint(UidRole.TID1500_SERIES, *identity)
+        dataset.SeriesDescription = series_description("Mammocalc findings", revision)
         dataset.SeriesNumber = SERIES_NUMBER + 10 * (revision - 1)
+        dataset.SeriesDescription = series_description("Mammocalc findings", revision)
         dataset.InstanceNumber = revision
         dataset.update(_content(part, assessment, options, words))
         reports.append(finished("tid1500", dataset))
@@ -114,7 +116,6 @@ def _header(
     dataset = identity_of(headers[0])
     dataset.SOPClassUID = SOP_CLASSES[options.tid1500]
     dataset.Modality = "SR"
-    dataset.SeriesDescription = SERIES_DESCRIPTION
     dataset.ReferencedPerformedProcedureStepSequence = []
     add_equipment(dataset, assessment.reader)
     date, time = local_date_and_time(assessment.read_at, headers[0])

@@ -26,7 +26,8 @@ DELIVERY_MEANING: Mapping[DeliveryState, str] = {
     DeliveryState.SENT: "Acknowledged by C-STORE.",
     DeliveryState.COMMITMENT_REQUESTED: "Acknowledged; Storage Commitment was asked for, no answer yet.",
     DeliveryState.COMMITTED: "The destination has promised to keep it.",
-    DeliveryState.SUPERSEDED: "Not sent: a later revision answers the study.",
+    DeliveryState.SUPERSEDED: "Not sent: another object went instead; the reason says why.",
+    DeliveryState.REFUSED: "Not accepted there; the next best object is about to go instead.",
     DeliveryState.FAILED: "Given up; the reason says why.",
 }
 """What each state of a delivery means."""

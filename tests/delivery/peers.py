@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from lab.demo.orthanc import Orthanc
+from mammography.results.options import ComposeOptions
 from node.association import Acceptor
 from node.commitment import CommitmentReport
 from node.delivery import Destination
@@ -21,13 +22,16 @@ def destination(
     objects: tuple[str, ...] = ("cad-sr", "gsps"),
     commitment: bool = False,
     timeout: timedelta = timedelta(seconds=5),
+    fallback: bool = True,
+    **written: object,
 ) -> Destination:
     return Destination(
         name=name,
         ae_title=ae_title,
         host="127.0.0.1",
         port=port,
-        objects=frozenset(objects),
+        options=ComposeOptions(kinds=frozenset(objects), **written),
+        fallback=fallback,
         commitment=commitment,
         timeout=timeout,
     )

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -183,11 +184,13 @@ class Node:
                 session, study_instance_uid, seen=seen, event=StudyEvent.ASSESSED, now=earlier, reason="-"
             )
 
-    def read_study(self, *, views: list[View] = VIEWS) -> str:
-        """Make a study of these views that was read, and return its UID."""
+    def read_study(
+        self, *, views: list[View] = VIEWS, change: Callable[[Assessment], Assessment] = lambda said: said
+    ) -> str:
+        """Make a study of these views that was read, and return its UID; `change` alters what is said of it."""
         study_instance_uid = uid("study", str(next(_numbers)))
         images = {self.arrive(study_instance_uid, view): view for view in views}
-        self.read(study_instance_uid, assessment(images))
+        self.read(study_instance_uid, change(assessment(images)))
         return study_instance_uid
 
     def reported_study(self, *, views: list[View] = VIEWS, now: datetime = NOW) -> str:

@@ -167,7 +167,7 @@ def test_a_silent_destination_delays_no_other(node, storescp):
 
 def test_a_sop_class_that_is_not_accepted_gets_a_sentence_and_the_others_arrive(node):
     with storage(lambda _: 0x0000, CAD_SR) as port:
-        node.destinations.append(destination("pacs", port))
+        node.destinations.append(destination("pacs", port, fallback=False))
         study = node.reported_study(views=VIEWS[:1])
         deliver(node)
     report, state = sorted(node.deliveries(study), key=lambda row: row.state == DeliveryState.PENDING)
@@ -180,7 +180,7 @@ def test_a_sop_class_that_is_not_accepted_gets_a_sentence_and_the_others_arrive(
 
 def test_a_destination_that_accepts_nothing_gets_a_sentence_for_each_object(node):
     with storage(lambda _: 0x0000, "1.2.840.10008.5.1.4.1.1.7") as port:
-        node.destinations.append(destination("pacs", port))
+        node.destinations.append(destination("pacs", port, fallback=False))
         study = node.reported_study(views=VIEWS[:1])
         deliver(node)
     assert sorted(reason.split(":")[0] for reason in reasons(node, study)) == [

@@ -1,5 +1,6 @@
 """A study that was read gets its objects: written, the same at every attempt, and in the outbox."""
 
+import dataclasses
 import hashlib
 from datetime import timedelta
 from io import BytesIO
@@ -7,11 +8,13 @@ from io import BytesIO
 from PIL import Image
 from pydicom import dcmread
 
+from mammography.coordinates import ImagePoint
+from mammography.finding import Speck
 from mammography.ledger.deliveries import results_of
 from mammography.ledger.tables import DeliveryState
 from mammography.study import StudyState
 from tests.delivery.peers import destination
-from tests.delivery.small_studies import NOW, VIEWS, assessment, uid
+from tests.delivery.small_studies import NOW, VIEWS, assessment, finding, uid
 
 EVERYWHERE = destination("pacs", 104)
 
@@ -128,6 +131,30 @@ def test_a_late_image_during_composing_discards_the_objects_of_the_smaller_study
     assert node.deliveries(study) == []
 
 
+def test_an_object_that_fails_the_checker_is_never_sent_and_the_study_says_why(node):
+    node.destinations.append(EVERYWHERE)
+    study = node.read_study(
+        views=VIEWS[:1], change=lambda said: marked(said, dataclasses.replace(finding(), specks=OUTSIDE))
+    )
+    other = node.read_study(views=VIEWS[:1])
+    node.reporting.sweep(now=NOW)
+    assert node.state(study) == StudyState.FAILED
+    assert results(node, study) == node.deliveries(study) == []
+    assert not list((node.data_dir / "studies" / study).rglob("*-2.25.*.dcm"))
+    assert "leave the image" in node.study(study).reason.replace("leaves", "leave")
+    assert f"mammocalc study retry {study}" in node.study(study).reason
+    assert node.state(other) == StudyState.REPORTED
+
+
+OUTSIDE = (Speck(center=ImagePoint(9999.0, 50.0), score=0.9, diameter_mm=0.3),) * 2
+
+
+def marked(said, *findings):
+    return dataclasses.replace(
+        said, images=(dataclasses.replace(said.images[0], findings=findings), *said.images[1:])
+    )
+
+
 def test_a_study_whose_image_vanished_waits_for_a_person_and_says_which(node):
     study = node.read_study()
     image = next((node.data_dir / "studies" / study / "images").iterdir())
@@ -154,10 +181,10 @@ def test_a_study_that_breaks_the_sweep_holds_up_no_other_and_ends_failed(node, m
     others = []
     write = reporting._write
 
-    def break_one(folder, composed):
+    def break_one(folder, composed, options):
         if composed.dataset.StudyInstanceUID == broken:
             raise ZeroDivisionError
-        return write(folder, composed)
+        return write(folder, composed, options)
 
     monkeypatch.setattr(reporting, "_write", break_one)
     for _ in range(3):

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy.exc import StatementError
 
-from mammography.ledger.deliveries import deliveries_of, due, mark_sent, previous_report, results_of
+from mammography.ledger.deliveries import deliveries_of, due, mark_sent, previous_reports, results_of
 from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import (
     Recorded,
@@ -136,11 +136,11 @@ def test_a_late_image_after_the_answer_opens_the_next_revision_and_supersedes_wh
 def test_the_next_revision_knows_the_report_before_it(ledger: Ledger) -> None:
     with ledger.begin() as session:
         reported(session)
-        assert previous_report(session, STUDY, 1) is None
+        assert previous_reports(session, STUDY, 1) == []
         record_instance(session, image(7))
         complete(session)
         answered(session, revision=2)
-        before = previous_report(session, STUDY, 2)
+        (before,) = previous_reports(session, STUDY, 2)
         assert before is not None
         assert (before.revision, before.kind) == (1, "cad-sr")
         assert [each.revision for each in results_of(session, STUDY)] == [1, 1, 2, 2]

@@ -2,12 +2,14 @@
 
 import pytest
 
+from mammography.finding import FindingAssessment
 from mammography.results.compose import InvalidResult, compose
 from mammography.results.options import USUAL, ComposeOptions
 from tests.results.mammograms import (
     STUDY,
     TWO_VIEWS,
     assessment,
+    cluster,
     header_of,
     reading,
     screening_images,
@@ -65,6 +67,43 @@ def test_an_object_that_shows_no_difference_stays_the_same_object():
     assert all(
         by_uid[each.sop_instance_uid] == each.encode() for each in other if each.sop_instance_uid in same
     )
+
+
+def test_legacy_codes_change_the_cad_report_alone():
+    usual, legacy = (answer(ComposeOptions(kinds=EVERY_REPORT, scheme=scheme)) for scheme in ("SCT", "SRT"))
+    other = uids(legacy) - uids(usual)
+    assert [each.kind for each in legacy if each.sop_instance_uid in other] == ["cad-sr"]
+    assert "SRT" in legacy[0].dataset.to_json()
+    assert "SRT" not in usual[0].dataset.to_json()
+
+
+def test_benign_findings_stay_in_the_cad_report_but_are_not_for_presentation():
+    report = answer(ComposeOptions(benign=False))[0].dataset.to_json()
+    usual = answer()[0].dataset.to_json()
+    assert ("111152" in report, "111152" in usual) == (True, False)
+
+
+def test_the_presentation_state_draws_no_benign_finding_where_they_are_not_to_be_shown():
+    objects = answer(ComposeOptions(benign=False))
+    layers = {
+        annotation.GraphicLayer
+        for each in objects
+        if each.kind == "gsps"
+        for annotation in each.dataset.GraphicAnnotationSequence
+    }
+    assert layers == {"CALC_SUSPICIOUS", "TECHNICAL"}
+    assert not uids(objects) & uids(answer())
+
+
+def test_a_mark_keeps_its_number_where_benign_ones_before_it_are_not_shown():
+    findings = [(cluster(60, 80, call=FindingAssessment.BENIGN), cluster(110, 150)), (), (), ()]
+    state = answer(ComposeOptions(kinds=frozenset({"gsps"}), benign=False), findings)[0].dataset
+    labels = [
+        text.UnformattedTextValue
+        for annotation in state.GraphicAnnotationSequence
+        for text in annotation.TextObjectSequence
+    ]
+    assert "2 suspicious" in labels
 
 
 def test_pictures_without_images_are_refused_in_a_sentence():

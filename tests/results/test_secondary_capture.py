@@ -102,6 +102,17 @@ def test_an_image_that_was_not_read_has_a_picture_that_says_why(study, headers):
     assert (left.pixel_array != other.pixel_array).any()
 
 
+def test_benign_findings_are_not_drawn_where_they_are_not_to_be_shown(study, headers):
+    said = reading(headers[0], *reversed(FINDINGS)), reading(headers[1])
+    shown, hidden = (pictures(study, headers, *said, benign=benign)[0] for benign in (True, False))
+    assert coloured(shown.pixel_array, FindingAssessment.BENIGN) > 200
+    assert coloured(hidden.pixel_array, FindingAssessment.BENIGN) == 0
+    assert coloured(hidden.pixel_array, FindingAssessment.SUSPICIOUS) == coloured(
+        shown.pixel_array, FindingAssessment.SUSPICIOUS
+    )
+    assert shown.SOPInstanceUID != hidden.SOPInstanceUID
+
+
 def test_a_picture_that_cannot_be_drawn_is_said_and_never_left_out(study, headers):
     study[str(headers[0].SOPInstanceUID)].write_bytes(b"nothing")
     with pytest.raises(InvalidResult, match="No picture can be made of R CC"):

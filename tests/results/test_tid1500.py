@@ -147,6 +147,13 @@ def test_a_study_without_findings_says_of_each_image_what_was_seen_and_why_one_w
     assert "no calcifications" in words
 
 
+def test_benign_findings_are_left_out_where_they_are_not_to_be_shown_and_the_words_say_so():
+    (report,) = reports(benign=False)
+    calls = [only(group, "111056").ConceptCodeSequence[0].CodeValue for group in groups(report)]
+    assert calls == ["111150", "111150"]
+    assert "benign are not marked here" in only(only(report, "C0034375"), "111033").TextValue
+
+
 def test_one_report_for_each_image_stands_in_its_own_series_and_names_that_image_alone():
     parts = reports([*FOUND[:3], unread(HEADERS[3])], tid1500_per_image=True)
     assert len({part.SeriesInstanceUID for part in parts}) == len(parts) == 3
