@@ -27,13 +27,13 @@ from mammography.results.source import (
     identity_of,
     local_date_and_time,
     requests_of,
+    series_description,
 )
 from mammography.results.text import impression
 from mammography.uid import UidRole, mint
 
 SERIES_NUMBER = 9901
 """Of the first revision's report; each revision adds ten."""
-SERIES_DESCRIPTION = "Mammocalc CAD SR - not for diagnosis, research use only"
 
 
 def compose_cad_sr(
@@ -57,7 +57,7 @@ def compose_cad_sr(
     dataset.SeriesInstanceUID = mint(UidRole.CAD_SR_SERIES, *identity)
     dataset.Modality = "SR"
     dataset.SeriesNumber = SERIES_NUMBER + 10 * (revision - 1)
-    dataset.SeriesDescription = SERIES_DESCRIPTION
+    dataset.SeriesDescription = series_description("Mammocalc CAD SR", revision)
     dataset.ReferencedPerformedProcedureStepSequence = []
     dataset.InstanceNumber = revision
     add_equipment(dataset, assessment.reader)

@@ -3,19 +3,18 @@
 The value sets are pydicom's, not those that we write from: two tables that agree are better than one.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from itertools import chain
 
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as standard
 from pydicom.sr.coding import Code as StandardCode
+from pydicom.tag import BaseTag
 
 from mammography.results import codes
 from mammography.results.written_report import Place, WrittenReport, target_of
 
-_FINDING, _COMPOSITE = codes.SINGLE_IMAGE_FINDING.value, "111015"
+_FINDING, _COMPOSITE = codes.SINGLE_IMAGE_FINDING.value, codes.COMPOSITE_FEATURE.value
 _ALGORITHM = (codes.ALGORITHM_NAME, codes.ALGORITHM_VERSION)
 
 VALUE_SETS: Mapping[str, int] = {
@@ -23,7 +22,7 @@ VALUE_SETS: Mapping[str, int] = {
     codes.SUMMARY_OF_DETECTIONS.value: 6042,
     codes.SUMMARY_OF_ANALYSES.value: 6042,
     codes.DETECTION_PERFORMED.value: 6014,
-    "111004": 6043,  # Analysis Performed
+    codes.ANALYSIS_PERFORMED.value: 6043,
     _FINDING: 6014,
     _COMPOSITE: 6016,
     "111016": 6035,  # Composite type
@@ -43,7 +42,7 @@ _REQUIRED_BELOW: Mapping[str, tuple[codes.Code, ...]] = {
     _FINDING: (codes.RENDERING_INTENT, *_ALGORITHM),
     _COMPOSITE: (codes.RENDERING_INTENT, *_ALGORITHM),
     codes.DETECTION_PERFORMED.value: _ALGORITHM,
-    "111004": _ALGORITHM,
+    codes.ANALYSIS_PERFORMED.value: _ALGORITHM,
 }
 """What TID 4003, 4004, 4006, 4017 and 4018 demand below a concept."""
 
@@ -92,6 +91,16 @@ _HEADER: Mapping[str, frozenset[str] | None] = {
 _EMPTY_AT_LEAST = ("ReferencedPerformedProcedureStepSequence", "PerformedProcedureCodeSequence")
 
 
+_NAME, _VALUE, _MEASURED, _UNITS = (
+    BaseTag(0x0040A043),
+    BaseTag(0x0040A168),
+    BaseTag(0x0040A300),
+    BaseTag(0x004008EA),
+)
+_RELATIONSHIP, _TYPE, _NUMBER = BaseTag(0x0040A010), BaseTag(0x0040A040), BaseTag(0x0040A30A)
+_CODE, _SCHEME = BaseTag(0x00080100), BaseTag(0x00080102)
+
+
 def document_faults(dataset: Dataset, template: str) -> Iterator[str]:
     """Yield what is wrong with a structured report's modules (PS3.3 C.17.1 to C.17.3), whatever its template is."""
     name = f"report {dataset.SOPInstanceUID}"
@@ -124,11 +133,9 @@ def _predecessor_faults(dataset: Dataset, name: str) -> Iterator[str]:
 def content_faults(report: WrittenReport) -> Iterator[str]:
     """Yield what TID 4000 and the table of relationships forbid in a CAD report."""
     names = {
-        place: str(item.ConceptNameCodeSequence[0].CodeValue)
-        for place, item in report.items.items()
-        if item.get("ConceptNameCodeSequence")
+        place: _text(name, _CODE) for place, item in report.items.items() for name in _items(item, _NAME)[:1]
     }
-    types = {place: str(item.get("ValueType", "")) for place, item in report.items.items()}
+    types = {place: _text(item, _TYPE) for place, item in report.items.items()}
     for section in _SECTIONS:
         count = len(report.named(section))
         if count != 1:
@@ -139,14 +146,6 @@ def content_faults(report: WrittenReport) -> Iterator[str]:
         for concept in _REQUIRED_BELOW.get(names.get(place, ""), ()):
             if not report.named(concept, place):
                 yield f"Item {at(place)} has no {concept.meaning}."
-    inferred = Counter(
-        place[:-1]
-        for place, item in report.items.items()
-        if item.get("RelationshipType") == "INFERRED FROM" and names.get(place) in {_FINDING, _COMPOSITE}
-    )
-    for place, name in names.items():
-        if name == _COMPOSITE and inferred[place] < 2:
-            yield f"The composite feature {at(place)} is made of fewer than two findings."
 
 
 def at(place: Place) -> str:
@@ -158,7 +157,7 @@ def _relationship_faults(place: Place, item: Dataset, types: Mapping[Place, str]
     """An item belongs to its parent in a way that the IOD allows, and is by reference only where it may be."""
     if len(place) == 1:
         return
-    relationship = str(item.get("RelationshipType", ""))
+    relationship = _text(item, _RELATIONSHIP)
     sources, targets = _RELATIONSHIPS.get(relationship, (frozenset(), frozenset()))
     parent = types[place[:-1]]
     if target_of(item) is None:
@@ -175,23 +174,36 @@ def _relationship_faults(place: Place, item: Dataset, types: Mapping[Place, str]
 def _value_faults(place: Place, item: Dataset, name: str, value_type: str) -> Iterator[str]:
     """A code comes from its concept's context group, a number has one unit, and a percentage is one."""
     if value_type == "CODE":
-        values = item.get("ConceptCodeSequence") or []
+        values = _items(item, _VALUE)
         if len(values) != 1:
             yield f"Item {at(place)} is a code without exactly one value."
         elif name in VALUE_SETS and not _in_group(
-            VALUE_SETS[name], str(values[0].get("CodeValue")), str(values[0].get("CodingSchemeDesignator"))
+            VALUE_SETS[name], _text(values[0], _CODE), _text(values[0], _SCHEME)
         ):
             yield (
                 f"Item {at(place)} has the value {values[0].get('CodeMeaning')!r}, "
                 f"which is not in CID {VALUE_SETS[name]}."
             )
     elif value_type == "NUM":
-        values = item.get("MeasuredValueSequence") or []
-        units = list(chain.from_iterable(value.get("MeasurementUnitsCodeSequence") or [] for value in values))
+        values = _items(item, _MEASURED)
+        units = [unit for value in values for unit in _items(value, _UNITS)]
         if len(values) != 1 or len(units) != 1:
             yield f"Item {at(place)} is a number without exactly one value and unit."
-        elif units[0].get("CodeValue") == codes.PERCENT.value and not 0 <= values[0].NumericValue <= 100:
-            yield f"Item {at(place)} is {values[0].NumericValue} percent."
+        elif (
+            _text(units[0], _CODE) == codes.PERCENT.value and not 0 <= float(_text(values[0], _NUMBER)) <= 100
+        ):
+            yield f"Item {at(place)} is {_text(values[0], _NUMBER)} percent."
+
+
+def _items(dataset: Dataset, tag: BaseTag) -> Sequence[Dataset]:
+    """Return the items of a sequence, none where there is none."""
+    return (dataset[tag].value or ()) if tag in dataset else ()
+
+
+def _text(dataset: Dataset, tag: BaseTag) -> str:
+    """Return a text of the default repertoire, undecoded where pydicom has not decoded it: that costs most of a look."""
+    value = dataset.get_item(tag).value if tag in dataset else ""
+    return value.decode("ascii", "replace").rstrip(" \0") if isinstance(value, bytes) else str(value or "")
 
 
 @cache
