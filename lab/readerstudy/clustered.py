@@ -93,9 +93,9 @@ def proportion(successes: NDArray[np.bool_], patients: NDArray[np.generic]) -> t
 
     `successes`: [findings]; `patients`: [findings]. The ratio estimator of Rao and Scott (1992), as Obuchowski (1998)
     uses it for sensitivities: its variance over patients gives the design effect, and the Wilson interval is that of
-    as many findings as would be independent, or of as many as there are patients where all have one share. The design effect is how often larger the variance is than of
-    independent findings: about 1 with one finding a patient; taken as 1 where the share is 0 or 1, whose findings
-    tell nothing of it.
+    as many findings as would be independent, never more than there are (Korn and Graubard 1998). The design effect
+    is how often larger the variance is than of independent findings: about 1 with one finding a patient; taken as 1
+    where the share is 0 or 1, whose findings tell nothing of it.
     """
     names, places = np.unique(patients, return_inverse=True)
     sizes = np.bincount(places.ravel()).astype(np.float64)
@@ -108,7 +108,7 @@ def proportion(successes: NDArray[np.bool_], patients: NDArray[np.generic]) -> t
         return _score_interval(share, count if clusters > 1 else 1.0), 1.0
     variance = clusters / (clusters - 1) * float(((found - sizes * share) ** 2).sum()) / count**2
     effect = variance / (share * (1 - share) / count)
-    return _score_interval(share, count / effect if effect > 1e-12 else clusters), effect
+    return _score_interval(share, count / max(effect, 1.0)), effect
 
 
 def _score_interval(share: float, count: float) -> Interval:

@@ -36,6 +36,13 @@ def test_the_ratio_estimator_by_hand():
     assert effect == pytest.approx(1.5 * 0.5 / 36 / (0.25 / 6))
 
 
+def test_patients_of_one_share_are_no_surer_than_independent_findings():
+    """Every patient has one of two findings found: the variance over patients is 0, the interval Wilson's of 20."""
+    share, effect = proportion(np.tile([True, False], 10), np.repeat(np.arange(10), 2))
+    assert effect == 0.0
+    assert (share.low, share.high) == pytest.approx(independent(10, 20).wilson)
+
+
 def test_all_found_one_patient_and_none_have_wide_intervals():
     every, effect = proportion(np.ones(10, dtype=bool), np.arange(10))
     assert (every.value, every.high, effect) == (1.0, 1.0, 1.0)
