@@ -99,7 +99,6 @@ def compose_tid1500(
         dataset = _header(part, assessment, study_instance_uid, options)
         dataset.SOPInstanceUID = mint(UidRole.TID1500, *identity)
         dataset.SeriesInstanceUID = mint(UidRole.TID1500_SERIES, *identity)
-        dataset.SeriesDescription = series_description("Mammocalc findings", revision)
         dataset.SeriesNumber = SERIES_NUMBER + 10 * (revision - 1)
         dataset.SeriesDescription = series_description("Mammocalc findings", revision)
         dataset.InstanceNumber = revision
