@@ -176,6 +176,8 @@ def _statements(finding: Finding) -> Iterator[str]:
         (speck,) = finding.specks
         yield line(Parameter.SPECK_CERTAINTY, f"{100 * speck.score:.1f} percent")
         yield line(Parameter.SPECK_DIAMETER, f"{speck.diameter_mm:.6g} mm")
+        if finding.distribution is not None:
+            yield line(Parameter.DISTRIBUTION, finding.distribution)
 
 
 def _types(finding: Finding) -> tuple[Item, ...]:

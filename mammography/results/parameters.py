@@ -27,6 +27,8 @@ class Parameter(StrEnum):
     """Percent: of the one calcification that a finding consists of."""
     SPECK_DIAMETER = "diameter of the calcification"
     """Millimetres at the detector plane: of the one calcification that a finding consists of; 0 if not measured."""
+    DISTRIBUTION = "distribution"
+    """A word of BI-RADS: of a finding that is one calcification, for which TID 4009 has no row."""
     REASON = "not read:"
     REMARK = "remark:"
 

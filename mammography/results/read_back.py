@@ -10,6 +10,7 @@ from mammography.finding import (
     Assessment,
     BreastScore,
     Correspondence,
+    Distribution,
     Finding,
     FindingAssessment,
     FindingKind,
@@ -172,6 +173,9 @@ def _finding(report: WrittenReport, written: WrittenFinding) -> Finding:
     required = written.intent == codes.PRESENTATION_REQUIRED.value
     morphology = report.value_below(written.place, codes.CALCIFICATION_TYPE)
     distribution = report.value_below(written.place, codes.CALCIFICATION_DISTRIBUTION)
+    distributions = [Distribution(word) for word in values(said, Parameter.DISTRIBUTION)]
+    if distribution is not None:
+        distributions.append(_DISTRIBUTIONS[distribution])
     return Finding(
         outline=() if written.outline is None else written.outline.points[:-1],
         specks=tuple(_specks(report, written, said)),
@@ -179,7 +183,7 @@ def _finding(report: WrittenReport, written: WrittenFinding) -> Finding:
         suspicion=_first_number(suspicion),
         assessment=FindingAssessment.SUSPICIOUS if required else FindingAssessment.BENIGN,
         morphology=None if morphology is None else _TYPES.get(morphology),
-        distribution=None if distribution is None else _DISTRIBUTIONS[distribution],
+        distribution=distributions[0] if distributions else None,
         kind=FindingKind(kinds[0]) if kinds else FindingKind.CLUSTER,
     )
 

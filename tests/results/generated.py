@@ -96,6 +96,8 @@ def _image(random: Random, view: View, study: str, common: dict[str, object]) ->
     given = dict(common)
     if modifiers:
         given["BreastImplantPresent"] = "YES"
+    if random.random() < 0.08:
+        given |= TOMOSYNTHESIS
     made = image(view, study=study, **given)
     for _ in modifiers:
         displaced = Dataset()
@@ -110,10 +112,7 @@ def _image(random: Random, view: View, study: str, common: dict[str, object]) ->
 
 def _reading(random: Random, header: Dataset) -> ImageReading:
     common = {"sop_instance_uid": str(header.SOPInstanceUID), "view": view_of(header)}
-    if random.random() < 0.15:
-        if random.random() < 0.5:
-            for keyword, value in TOMOSYNTHESIS.items():
-                setattr(header, keyword, value)
+    if random.random() < 0.1 or "NumberOfFrames" in header:
         return ImageReading(**common, status=ReadStatus.NOT_READ, reason=random.choice(REASONS))
     count = random.choices([0, 1, 2, 6], [4, 4, 2, 0.3])[0]
     return ImageReading(
