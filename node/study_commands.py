@@ -21,6 +21,7 @@ from mammography.ledger.tables import InstanceRow, StudyRow
 from mammography.mammogram import MAMMOGRAPHY_CLASSES
 from mammography.study import StudyState
 from node.command_options import AsJson, Config, settings_of
+from node.study_export import export_key, read_studies, write_export, write_keys
 
 StudyUid = Annotated[
     str, typer.Argument(help="Study Instance UID, or its last digits where they are unique.")
@@ -34,6 +35,7 @@ def study_commands() -> typer.Typer:
     group = typer.Typer(no_args_is_help=True, help="Where studies are, why, and what to do about it.")
     for name, command in (("list", list_studies), ("show", show), ("history", history), ("retry", retry)):
         group.command(name)(command)
+    group.command("export")(export)
     return group
 
 
@@ -131,6 +133,33 @@ def retry(study_instance_uid: StudyUid, config: Config = None) -> None:
             )
         state = studies.retry(session, row.study_instance_uid, now=datetime.now(UTC), by=getpass.getuser())
         typer.echo(f"Study {row.study_instance_uid} is {state} again; the running node takes it up.")
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(help="Where model.csv and truth.csv go.")],
+    *,
+    site: Annotated[str, typer.Option(help="Name of this hospital in the tables.")] = "",
+    keys: Annotated[
+        Path | None,
+        typer.Option(help="Also write which study each case is; this file stays in the hospital."),
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Write what was said of every study as the tables of a reader study, under pseudonyms, without patient data.
+
+    truth.csv is to be filled in from pathology and follow-up; mammocalc reader-study reads both.
+
+    Example: mammocalc study export export --site north --keys keys.csv
+    """
+    with _ledger(config) as session:
+        cases = list(read_studies(session, export_key(settings_of(config).node.data_dir)))
+    try:
+        write_export(folder, cases, site=site)
+    except FileExistsError:
+        _refuse(f"{folder / 'truth.csv'} exists; name another folder, so that no truth is lost.")
+    if keys:
+        write_keys(keys, cases)
+    typer.echo(f"{len(cases)} studies that were read are in {folder}; fill in truth.csv.")
 
 
 @contextmanager

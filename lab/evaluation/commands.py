@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EXTRA, NEEDS = "lab", ("torch", "matplotlib")
 """What brings these commands, and what they cannot do without."""
 FIGURES_FILE, REPORT_FILE = "figures.json", "report.html"
-SILENT_OPTIONS = ("--card", "--json", "--jobs", "--out")
+SILENT_OPTIONS = ("--card", "--json", "--jobs", "--out", "--tables")
 """Options that change no figure: the command in the card lacks them."""
 
 
@@ -53,6 +53,10 @@ Data = Annotated[
 ]
 SplitName = Annotated[
     Literal["training", "validation", "test"], typer.Option(help="Which patients of the data set.")
+]
+Tables = Annotated[
+    Path | None,
+    typer.Option(help="Also write truth.csv and model.csv, tables of a reader study, into this folder."),
 ]
 Card = Annotated[bool, typer.Option("--card", help="Add the figures to the card of the weights folder.")]
 
@@ -94,6 +98,7 @@ def evaluate(
     jobs: Annotated[int, typer.Option(min=1, help="Processes that measure side by side.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
     card: Card = False,
+    tables: Tables = None,
     data: Data = None,
     split: SplitName = "test",
 ) -> None:
@@ -109,6 +114,8 @@ def evaluate(
     from mammography.reader.weights_folder import SHIPPED_WEIGHTS
 
     answer = Answer(weights=weights or SHIPPED_WEIGHTS, out=out, as_json=as_json, card=card)
+    if data is not None and tables is not None:
+        raise typer.BadParameter("is of synthetic studies only, not of --data.", param_hint="--tables")
     if data is not None:
         _evaluate_dataset(data, split, answer)
         return
@@ -122,10 +129,10 @@ def evaluate(
         rows=rows,
         columns=columns,
     )
-    _evaluate_phantom(campaign, jobs, answer)
+    _evaluate_phantom(campaign, jobs, answer, tables)
 
 
-def _evaluate_phantom(campaign: "Campaign", jobs: int, answer: Answer) -> None:
+def _evaluate_phantom(campaign: "Campaign", jobs: int, answer: Answer, tables: Path | None) -> None:
     """Measure the reader on synthetic studies, and tell the figures."""
     from lab.evaluation.campaign import OtherMeasurement
     from lab.evaluation.card import told
@@ -147,6 +154,11 @@ def _evaluate_phantom(campaign: "Campaign", jobs: int, answer: Answer) -> None:
             f"\nMedian {figures.seconds_per_study:.1f} s per study from files to findings, on one of "
             f"{os.cpu_count()} processor threads beside whatever else ran."
         )
+    if tables:
+        from lab.readerstudy.evaluated import write_tables
+
+        write_tables(records, plan, tables)
+        typer.echo(f"The tables of a reader study are in {tables}.", err=True)
     if answer.out:
         write_report(figures, records, plan, command, answer.out / REPORT_FILE)
         typer.echo(f"The report is {answer.out / REPORT_FILE}.", err=True)
@@ -205,7 +217,7 @@ def _command(arguments: Sequence[str]) -> str:
     for word in arguments:
         name = word.partition("=")[0]
         if name in SILENT_OPTIONS:
-            skip = name in ("--jobs", "--out") and "=" not in word
+            skip = name in ("--jobs", "--out", "--tables") and "=" not in word
         elif skip:
             skip = False
         else:

@@ -1,12 +1,13 @@
 """A report as pages: one HTML file that needs nothing beside it, and a PDF to file."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 import matplotlib as mpl
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
 from reportlab.lib import colors
 from reportlab.lib.pagesizes import A4, landscape
 from reportlab.lib.styles import ParagraphStyle
@@ -17,13 +18,13 @@ from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import (
     Flowable,
     Image,
-    KeepTogether,
     LongTable,
     Paragraph,
     SimpleDocTemplate,
     Spacer,
     TableStyle,
 )
+from reportlab.platypus import Table as PlainTable
 
 from lab.readerstudy.plots import png, svg
 from lab.readerstudy.report import Section, Table
@@ -63,13 +64,10 @@ def write_pdf(sections: Sequence[Section], path: Path) -> None:
             continue
         story.append(Paragraph(escape(section.title), HEADING))
         story += [Paragraph(escape(text), BODY) for text in section.paragraphs]
+        if section.plots:
+            story.append(_row_of_plots(section.plots, width))
         for table in section.tables:
             story += [Paragraph(escape(table.title), SMALL_HEADING), _table(table, width), Spacer(0, 3 * mm)]
-        for title, figure in section.plots.items():
-            inches = figure.get_size_inches()
-            picture = Image(io.BytesIO(png(figure)), width=inches[0] * 25 * mm, height=inches[1] * 25 * mm)
-            picture.hAlign = "LEFT"
-            story.append(KeepTogether([Paragraph(escape(title), SMALL_HEADING), picture]))
     document = SimpleDocTemplate(
         str(path),
         pagesize=landscape(A4),
@@ -89,6 +87,20 @@ def _register_fonts() -> None:
     folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
     for name in (FONT, BOLD):
         pdfmetrics.registerFont(TTFont(name, folder / f"{name}.ttf"))
+
+
+def _row_of_plots(plots: Mapping[str, Figure], width: float) -> PlainTable:
+    """Return plots side by side with their titles above them, as large as the page is wide."""
+    inches = [figure.get_size_inches() for figure in plots.values()]
+    scale = min(width / sum(size[0] for size in inches), 25 * mm)
+    pictures = [
+        Image(io.BytesIO(png(figure)), width=0.97 * size[0] * scale, height=0.97 * size[1] * scale)
+        for figure, size in zip(plots.values(), inches, strict=True)
+    ]
+    titles = [Paragraph(escape(title), SMALL_HEADING) for title in plots]
+    drawn = PlainTable([titles, pictures], colWidths=[size[0] * scale for size in inches], hAlign="LEFT")
+    drawn.setStyle(TableStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), ("LEFTPADDING", (0, 0), (-1, -1), 0)]))
+    return drawn
 
 
 def _table(table: Table, width: float) -> LongTable:

@@ -138,8 +138,14 @@ class BrokenTables(Exception):
     """Tables that cannot be analysed; `mistakes` names every one by file and line."""
 
     def __init__(self, mistakes: Sequence[str]) -> None:
-        super().__init__("\n".join(mistakes))
-        self.mistakes = tuple(mistakes)
+        self.mistakes = tuple(sorted(mistakes, key=_place))
+        super().__init__("\n".join(self.mistakes))
+
+
+def _place(mistake: str) -> tuple[str, int]:
+    """Return the file that a mistake is in, and the line."""
+    file, _, line = mistake.partition(":")[0].partition(" line ")
+    return file, int(line) if line.isdigit() else 0
 
 
 RowKind = TypeVar("RowKind", bound=Row)
