@@ -12,6 +12,7 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull
 
 from mammography.mammogram import UnreadableMammogram
+from mammography.reader.masks import Mask, grown, shrunk
 
 MASK_STEP = 8
 """Stored pixels per element of a breast mask, in rows and in columns."""
@@ -43,7 +44,6 @@ _NO_AIR = "The image shows no air beside a breast, so it is no whole view of one
 _NEIGHBOURHOOD = 5
 """Blocks, in rows and columns, over which structure is measured: 2.8 mm at 0.07 mm."""
 
-Mask: TypeAlias = NDArray[np.bool_]
 Values: TypeAlias = NDArray[np.floating[Any]]
 
 
@@ -67,12 +67,15 @@ class Blocks:
             values = np.pad(values, ((0, -rows % MASK_STEP), (0, -columns % MASK_STEP)), mode="edge")
         tall = values.reshape(values.shape[0] // MASK_STEP, MASK_STEP, values.shape[1])
         wide = (len(tall), -1, MASK_STEP)
-        highest = tall.max(1)
-        top = highest.max()
+        highest = tall.max(1).reshape(wide).max(2)
+        saturated = highest == highest.max()
+        down, across = np.nonzero(saturated)
+        full = tall.reshape(len(tall), MASK_STEP, -1, MASK_STEP)[down, :, across] == highest.max()
+        saturated[down, across] = full.mean((1, 2)) >= 0.5
         return cls(
             mean=tall.mean(1).reshape(wide).mean(2).astype(np.float32),
-            flat=tall.min(1).reshape(wide).min(2) == highest.reshape(wide).max(2),
-            saturated=(tall == top).mean(1).reshape(wide).mean(2) >= 0.5,
+            flat=tall.min(1).reshape(wide).min(2) == highest,
+            saturated=saturated,
         )
 
     def mirrored(self) -> "Blocks":
@@ -102,7 +105,7 @@ def breast_of(blocks: Blocks, spacing_mm: float) -> Mask:
     if not count:
         raise UnreadableMammogram(_NO_BREAST)
     largest = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
-    breast = _filled(ndimage.binary_dilation(largest, iterations=2) & bright, depth)
+    breast = _filled(grown(largest, 2) & bright, depth)
     if breast.sum() * size**2 < SMALLEST_BREAST_MM2:
         raise UnreadableMammogram(_NO_BREAST)
     _refuse_without_air(blocks.mean, breast)
@@ -125,7 +128,7 @@ def unreadable_areas(blocks: Blocks, breast: Mask, spacing_mm: float) -> Mask:
     near = np.unique(pieces[depth < FOLD_MM])
     fold = (pieces > 0) & np.isin(pieces, near)
     around = max(1, round(FOLD_MARGIN_MM / size))
-    return np.asarray(ndimage.binary_dilation(hidden | fold, iterations=around) & breast, dtype=np.bool_)
+    return grown(hidden | fold, around) & breast
 
 
 def implant_area(blocks: Blocks, breast: Mask, spacing_mm: float) -> Mask | None:
@@ -136,7 +139,7 @@ def implant_area(blocks: Blocks, breast: Mask, spacing_mm: float) -> Mask | None
     """
     size = spacing_mm * MASK_STEP
     margin = max(1, round(IMPLANT_MARGIN_MM / size))
-    inner = ndimage.binary_erosion(breast, iterations=margin, border_value=1)
+    inner = shrunk(breast, margin, beyond=True)
     if not inner.any():
         return None
     structure = _structure(blocks.mean)
@@ -150,8 +153,7 @@ def implant_area(blocks: Blocks, breast: Mask, spacing_mm: float) -> Mask | None
     for number in range(1, count + 1):
         piece = ndimage.binary_fill_holes(pieces == number)
         if not (piece & muscle).any() and piece.sum() > CONVEX_SHARE * _hull_area(piece):
-            grown = ndimage.binary_dilation(piece, iterations=margin + _NEIGHBOURHOOD // 2)
-            return np.asarray(grown & breast, dtype=np.bool_)
+            return grown(piece, margin + _NEIGHBOURHOOD // 2) & breast
     return None
 
 
@@ -185,7 +187,7 @@ def _bright(blocks: Blocks) -> Mask:
     above = bright & (level > _otsu(level[bright]))
     between = bright & ~above
     structure = _structure(blocks.mean)
-    within = [ndimage.binary_erosion(part, iterations=_NEIGHBOURHOOD) for part in (between, above)]
+    within = [shrunk(part, _NEIGHBOURHOOD, beyond=False) for part in (between, above)]
     if min(part.sum() for part in within) < _NEIGHBOURHOOD**2:
         return bright
     smooth, rough = (float(np.median(structure[part])) for part in within)
@@ -220,9 +222,7 @@ def _refuse_without_air(mean: Values, breast: Mask) -> None:
     if np.median(mean[~breast]) > np.median(mean[breast]):
         raise UnreadableMammogram(_EXCHANGED)
     structure = _structure(mean)
-    inside, outside = (
-        ndimage.binary_erosion(part, iterations=_NEIGHBOURHOOD, border_value=1) for part in (breast, ~breast)
-    )
+    inside, outside = (shrunk(part, _NEIGHBOURHOOD, beyond=True) for part in (breast, ~breast))
     if not inside.any() or outside.sum() < breast.sum() / 10:
         return
     share = float(np.median(structure[outside])) / max(float(np.median(structure[inside])), 1e-6)
@@ -240,14 +240,11 @@ def _structure(mean: Values) -> NDArray[np.float32]:
 def _opened(mask: Mask, depth: int, *, closing: bool = False) -> Mask:
     """Return a mask without parts thinner than twice `depth` blocks, or with such gaps closed; its edges go on."""
     padded = np.pad(mask, 2 * depth, mode="edge")
-    steps = (
-        (ndimage.binary_dilation, ndimage.binary_erosion)
-        if closing
-        else (ndimage.binary_erosion, ndimage.binary_dilation)
-    )
-    for step in steps:
-        padded = step(padded, iterations=depth)
-    return np.asarray(padded[2 * depth : -2 * depth, 2 * depth : -2 * depth], dtype=np.bool_)
+    if closing:
+        padded = shrunk(grown(padded, depth), depth, beyond=False)
+    else:
+        padded = grown(shrunk(padded, depth, beyond=False), depth)
+    return padded[2 * depth : -2 * depth, 2 * depth : -2 * depth]
 
 
 def _large(mask: Mask, fewest: float) -> Mask:

@@ -1,4 +1,7 @@
-"""Large benign calcifications: pieces of the class map, told by their shape, each with outline, kind and size."""
+"""Large bright structures: pieces of the class map, told by their shape, each with outline, kind and size.
+
+Calcifications become benign findings; metal becomes what was seen and is no lesion.
+"""
 
 import math
 from dataclasses import dataclass
@@ -8,9 +11,20 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mammography.finding import METAL, Finding, FindingAssessment, FindingKind, Morphology, Speck
+from mammography.coordinates import ImagePoint
+from mammography.finding import (
+    METAL,
+    Finding,
+    FindingAssessment,
+    FindingKind,
+    Morphology,
+    NonLesion,
+    NonLesionKind,
+    Speck,
+)
 from mammography.mammogram import Mammogram
 from mammography.reader.clustering import outline_of
+from mammography.reader.masks import grown
 from mammography.reader.network import COARSE_CELL, Maps
 from mammography.reader.plan import ReaderPlan
 from mammography.reader.preprocessing import Prepared
@@ -25,11 +39,13 @@ class LargeStructure:
     """One large bright structure.
 
     `cells`: [count, 2] of row, column on the coarse map. `score`: the mean probability that calcium, not metal,
-    covers them, 0 to 1. `kind`: what it most likely is, metal left out, and `clear` how surely that.
+    covers them, 0 to 1; `metal`: that metal does. `kind`: what it most likely is, metal left out, and `clear` how
+    surely that.
     """
 
     cells: NDArray[np.intp]
     score: float
+    metal: float
     kind: Morphology
     clear: float
     area_mm2: float
@@ -42,20 +58,22 @@ def large_of(maps: Maps, prepared: Prepared, plan: ReaderPlan) -> list[LargeStru
     covered = (1.0 - chances[0] > plan.macro_score) & inside
     cell_mm = COARSE_CELL * prepared.spacing_mm
     reach = max(1, round(JOIN_MM / 2 / cell_mm))
-    pieces, count = ndimage.label(ndimage.binary_dilation(covered, iterations=reach), np.ones((3, 3)))
+    pieces, _ = ndimage.label(grown(covered, reach), np.ones((3, 3)))
     pieces[~covered] = 0
-    metal = plan.large.index(METAL) if METAL in plan.large else -1
+    channel = plan.large.index(METAL) if METAL in plan.large else -1
     structures = []
-    for number in range(1, count + 1):
-        cells = np.argwhere(pieces == number)
+    for number, box in enumerate(ndimage.find_objects(pieces), start=1):
+        cells = np.argwhere(pieces[box] == number) + [side.start for side in box]
         shares = chances[1:, cells[:, 0], cells[:, 1]].mean(axis=1)
-        calcium = float(shares.sum()) - (float(shares[metal]) if metal >= 0 else 0.0)
+        metal = float(shares[channel]) if channel >= 0 else 0.0
+        calcium = float(shares.sum()) - metal
         kinds = {name: float(share) for name, share in zip(plan.large, shares, strict=True) if name != METAL}
         likeliest = max(kinds, key=kinds.__getitem__)
         structures.append(
             LargeStructure(
                 cells=cells,
                 score=round(calcium, 4),
+                metal=round(metal, 4),
                 kind=Morphology(likeliest),
                 clear=round(kinds[likeliest] / max(calcium, 1e-6), 4),
                 area_mm2=len(cells) * cell_mm**2,
@@ -69,22 +87,24 @@ def reported(structure: LargeStructure, plan: ReaderPlan) -> bool:
     return structure.score >= plan.large_score and structure.area_mm2 >= plan.large_mm2
 
 
+def is_metal(structure: LargeStructure, plan: ReaderPlan) -> bool:
+    """Return whether a structure is as surely metal as a calcification has to be one, and as large."""
+    return structure.metal >= plan.large_score and structure.area_mm2 >= plan.large_mm2
+
+
+def metal_of(structure: LargeStructure, prepared: Prepared, mammogram: Mammogram) -> NonLesion:
+    """Return a structure as metal, which is no lesion (PS3.16 CID 6040)."""
+    return NonLesion(kind=NonLesionKind.METAL, outline=_outline(structure, prepared, mammogram))
+
+
 def large_finding(
     structure: LargeStructure, prepared: Prepared, mammogram: Mammogram, plan: ReaderPlan
 ) -> Finding:
     """Return a large structure as a benign finding whose one speck is the whole of it."""
     places = (structure.cells + 0.5) * COARSE_CELL
-    edges = [prepared.grid.to_image(float(column), float(row)) for row, column in places]
-    cell_mm = COARSE_CELL * prepared.spacing_mm
     row, column = places.mean(axis=0)
     return Finding(
-        outline=outline_of(
-            edges,
-            [cell_mm] * len(edges),
-            spacing_mm=mammogram.spacing_mm,
-            rows=mammogram.rows,
-            columns=mammogram.columns,
-        ),
+        outline=_outline(structure, prepared, mammogram),
         specks=(
             Speck(
                 center=prepared.grid.to_image(float(column), float(row)),
@@ -97,4 +117,17 @@ def large_finding(
         assessment=FindingAssessment.BENIGN,
         morphology=structure.kind if structure.clear >= plan.morphology_score else None,
         kind=FindingKind.LARGE,
+    )
+
+
+def _outline(structure: LargeStructure, prepared: Prepared, mammogram: Mammogram) -> tuple[ImagePoint, ...]:
+    """Return the convex polygon around a structure's cells, in stored pixels."""
+    places = (structure.cells + 0.5) * COARSE_CELL
+    centers = [prepared.grid.to_image(float(column), float(row)) for row, column in places]
+    return outline_of(
+        centers,
+        [COARSE_CELL * prepared.spacing_mm] * len(centers),
+        spacing_mm=mammogram.spacing_mm,
+        rows=mammogram.rows,
+        columns=mammogram.columns,
     )

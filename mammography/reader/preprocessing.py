@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
@@ -21,6 +20,7 @@ from mammography.header import number_of, stated
 from mammography.mammogram import FOR_PROCESSING, Mammogram, UnreadableMammogram, padding_of
 from mammography.reader.breast import MASK_STEP as MASK_STEP  # noqa: PLC0414 - lessons take it from here
 from mammography.reader.breast import Blocks, breast_of, implant_area, unreadable_areas
+from mammography.reader.masks import shrunk
 from mammography.reader.network import STRIDE
 from mammography.reader.plan import ReaderPlan
 
@@ -158,7 +158,7 @@ def _under_the_skin(
     """Yield what is seen of the breast within the skin, and one mask element deeper."""
     skin = max(1, round(SKIN_MM / (spacing_mm * MASK_STEP)))
     for depth in (skin, skin + 1):
-        yield ndimage.binary_erosion(breast, iterations=depth, border_value=1) & seen
+        yield shrunk(breast, depth, beyond=True) & seen
 
 
 def _scaled(picture: Tensor, scale: float) -> Tensor:

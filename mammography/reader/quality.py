@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 
 from mammography.header import number_of, stated
 from mammography.mammogram import FOR_PROCESSING, Mammogram
@@ -207,7 +208,8 @@ def _texture(
     chosen = corners[:: -(-len(corners) // MOST_REGIONS)]
     for top, left in chosen:
         region = value[top : top + side, left : left + side]
-        total += np.abs(np.fft.rfft2((region - region.mean()) * taper)) ** 2
+        waves = fft.rfft2((region - region.mean()) * taper)
+        total += np.square(waves.real) + np.square(waves.imag)
     total *= spacing_mm**2 / float(np.square(taper).sum()) / len(chosen) / span**2
     down, across = np.fft.fftfreq(side, spacing_mm), np.fft.rfftfreq(side, spacing_mm)
     radius = np.hypot(down[:, None], across[None])
