@@ -203,7 +203,11 @@ def _items(dataset: Dataset, tag: BaseTag) -> Sequence[Dataset]:
 def _text(dataset: Dataset, tag: BaseTag) -> str:
     """Return a text of the default repertoire, undecoded where pydicom has not decoded it: that costs most of a look."""
     value = dataset.get_item(tag).value if tag in dataset else ""
-    return value.decode("ascii", "replace").rstrip(" \0") if isinstance(value, bytes) else str(value or "")
+    return (
+        value.decode("ascii", "replace").rstrip(" \0")
+        if isinstance(value, bytes)
+        else str("" if value is None else value)
+    )
 
 
 @cache

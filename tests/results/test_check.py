@@ -93,6 +93,11 @@ def finding_on_unread_image(report: Dataset) -> None:
     ]
 
 
+def forget_last_image(detection: Dataset) -> None:
+    *_, last = (each for each in detection.ContentSequence if "ReferencedContentItemIdentifier" in each)
+    detection.ContentSequence = [each for each in detection.ContentSequence if each is not last]
+
+
 def drop(report: Dataset, concept: Code, below: Code | None = None) -> None:
     """Take away the first item of a concept below the root, or below the first item of another."""
     holder = report if below is None else first(report, below)
@@ -139,7 +144,7 @@ REPORT_DAMAGE: dict[str, tuple[Callable[[Dataset], None], str]] = {
     "centre and outline on different images": (unlike_center, "lie on different images"),
     "a centre off the image": (
         lambda r: setattr(first(r, codes.CENTER), "GraphicData", [161.0, 80.0]),
-        "The centre of finding 1.3.7.2 leaves the image",
+        "The centre of finding 1.3.8.2 leaves the image",
     ),
     "a centre outside its outline": (
         lambda r: setattr(first(r, codes.CENTER), "GraphicData", [150.0, 190.0]),
@@ -151,7 +156,7 @@ REPORT_DAMAGE: dict[str, tuple[Callable[[Dataset], None], str]] = {
     ),
     "an outline off the image": (
         lambda r: setattr(first(r, codes.OUTLINE), "GraphicData", [0, 0, 161, 0, 161, 200, 0, 200, 0, 0]),
-        "The outline of finding 1.3.7.2 leaves the image",
+        "The outline of finding 1.3.8.2 leaves the image",
     ),
     "an open outline": (
         lambda r: setattr(first(r, codes.OUTLINE), "GraphicData", [0, 0, 160, 0, 160, 200, 0, 200]),
@@ -163,7 +168,7 @@ REPORT_DAMAGE: dict[str, tuple[Callable[[Dataset], None], str]] = {
     ),
     "a certainty above certainty": (
         lambda r: numbered(first(r, codes.CERTAINTY_OF_FINDING), "140"),
-        "certainty of finding 1.3.7.2 is 140.0 percent",
+        "certainty of finding 1.3.8.2 is 140.0 percent",
     ),
     "a cluster that cannot be tracked": (drop_tracking, "has no tracking UID"),
     "a probability of cancer": (
@@ -184,7 +189,7 @@ REPORT_DAMAGE: dict[str, tuple[Callable[[Dataset], None], str]] = {
         "The summary of detections is not 'Succeeded'",
     ),
     "a detection that forgets an image": (
-        lambda r: [item.ContentSequence.pop() for item in items(r, codes.DETECTION_PERFORMED)],
+        lambda r: [forget_last_image(item) for item in items(r, codes.DETECTION_PERFORMED)],
         "do not divide the image library",
     ),
     "a finding on an image that was not read": (
@@ -237,15 +242,15 @@ REPORT_DAMAGE: dict[str, tuple[Callable[[Dataset], None], str]] = {
     ),
     "a finding without intent": (
         lambda r: drop(r, codes.RENDERING_INTENT, codes.SINGLE_IMAGE_FINDING),
-        "Item 1.3.7.2 has no Rendering Intent",
+        "Item 1.3.8.2 has no Rendering Intent",
     ),
     "an impression without intent": (
         lambda r: drop(r, codes.RENDERING_INTENT, codes.INDIVIDUAL_IMPRESSION),
-        "Item 1.3.7 has no Rendering Intent",
+        "Item 1.3.8 has no Rendering Intent",
     ),
     "a finding without algorithm": (
         lambda r: drop(r, codes.ALGORITHM_NAME, codes.SINGLE_IMAGE_FINDING),
-        "Item 1.3.7.2 has no Algorithm Name",
+        "Item 1.3.8.2 has no Algorithm Name",
     ),
     "a detection without algorithm": (
         lambda r: drop(r, codes.ALGORITHM_VERSION, codes.DETECTION_PERFORMED),

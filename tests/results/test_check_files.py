@@ -95,7 +95,7 @@ def test_a_coordinate_off_an_image_that_is_not_given_is_still_found(objects):
     first(objects[0], codes.CENTER).GraphicData = [161.0, 80.0]
     mark_of(objects[1]).GraphicData = [46, 68, 74, 69, 161, 92, 47, 92, 46, 68]
     said = faults(objects)
-    assert any("The centre of finding 1.3.7.2 leaves the image" in each for each in said)
+    assert any("The centre of finding 1.3.8.2 leaves the image" in each for each in said)
     assert any("a graphic leaves the image" in each for each in said)
     assert any("a graphic leaves the image" in each for each in faults(objects[1:]))
 
