@@ -4,8 +4,9 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydicom.dataset import Dataset
@@ -22,6 +23,24 @@ EXTRA, NEEDS = "worker", ("torch",)
 """What brings these commands, and what they cannot do without."""
 
 
+Object = Literal["cad-sr", "gsps", "tid1500", "picture"]
+"""One of the kinds of objects that can be written."""
+
+
+class Written(StrEnum):
+    """The same kinds, as the command line offers them."""
+
+    CAD_SR = "cad-sr"
+    GSPS = "gsps"
+    TID1500 = "tid1500"
+    PICTURE = "picture"
+
+
+OBJECTS: tuple[Object, ...] = ("cad-sr", "gsps", "tid1500", "picture")
+USUAL_OBJECTS: frozenset[Object] = frozenset({"cad-sr", "gsps"})
+"""What is written unless something else is asked for."""
+
+
 class NothingToRead(Exception):
     """No file was named, or none of them exists."""
 
@@ -36,6 +55,9 @@ def read(
     out: Annotated[Path, typer.Option("--out", help="Folder for the answer; made where it is missing.")],
     weights: Annotated[
         Path | None, typer.Option(help="Folder of weights; the shipped ones otherwise.")
+    ] = None,
+    objects: Annotated[
+        list[Written] | None, typer.Option("--object", help="What to write; cad-sr and gsps otherwise.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print findings.json as well.")] = False,
 ) -> None:
@@ -54,7 +76,8 @@ def read(
     except (NothingToRead, UnusableWeights) as mistake:
         typer.echo(str(mistake), err=True)
         raise typer.Exit(2) from mistake
-    entries = read_files(files, reader, out, datetime.now(UTC))
+    kinds = frozenset(kind for kind in OBJECTS if kind in (objects or USUAL_OBJECTS))
+    entries = read_files(files, reader, out, datetime.now(UTC), kinds=kinds)
     text = json.dumps(entries, indent=2)
     out.mkdir(parents=True, exist_ok=True)
     (out / "findings.json").write_text(text + "\n")
@@ -83,10 +106,17 @@ def dicom_candidates(paths: Iterable[Path]) -> list[Path]:
     return files
 
 
-def read_files(files: Sequence[Path], reader: "Reader", out: Path, read_at: datetime) -> list[dict[str, Any]]:
+def read_files(
+    files: Sequence[Path],
+    reader: "Reader",
+    out: Path,
+    read_at: datetime,
+    *,
+    kinds: frozenset[Object] = USUAL_OBJECTS,
+) -> list[dict[str, Any]]:
     """Read files study by study, write each study's answer under `out`, and return one entry a file.
 
-    A file that is no mammogram gets an entry with the reason; it ends nothing.
+    `kinds` are the objects that are written. A file that is no mammogram gets an entry with the reason; it ends nothing.
     """
     entries: dict[Path, dict[str, Any]] = {}
     studies: dict[str, dict[Path, Dataset]] = defaultdict(dict)
@@ -107,28 +137,37 @@ def read_files(files: Sequence[Path], reader: "Reader", out: Path, read_at: date
     for uid, members in tracked(studies.items(), label="Reading studies", total=len(studies)):
         assessment = reader.read_study(list(members), read_at=read_at)
         said = {image.sop_instance_uid: image for image in assessment.images}
-        _write_answer(out / uid, uid, members, assessment)
+        write_answer(out / uid, uid, members, assessment, kinds=kinds)
         for file, header in members.items():
             entries[file] = _entry(file, said[str(header.SOPInstanceUID)])
     return [entries[file] for file in files]
 
 
-def _write_answer(
-    folder: Path, study_instance_uid: str, members: Mapping[Path, Dataset], assessment: Assessment
+def write_answer(
+    folder: Path,
+    study_instance_uid: str,
+    members: Mapping[Path, Dataset],
+    assessment: Assessment,
+    *,
+    kinds: frozenset[Object],
 ) -> None:
-    """Write the objects, the pictures and the text of one study."""
+    """Write the objects of these kinds, the PNG pictures and the text of one study; `members` are its files."""
     from mammography.results.compose import compose
+    from mammography.results.options import ComposeOptions
     from mammography.results.picture import draw
     from mammography.results.text import report_text
 
     folder.mkdir(parents=True, exist_ok=True)
     headers = list(members.values())
+    paths = {str(header.SOPInstanceUID): file for file, header in members.items()}
     composed = compose(
         headers=headers,
         assessment=assessment,
         study_instance_uid=study_instance_uid,
         revision=1,
         predecessor=None,
+        options=ComposeOptions(kinds=kinds),
+        open_image=lambda uid: open_mammogram(paths[uid]),
     )
     for thing in composed:
         (folder / f"{thing.kind}-{thing.sop_instance_uid}.dcm").write_bytes(thing.encode())

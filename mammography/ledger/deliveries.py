@@ -72,9 +72,7 @@ def add_results(
                 )
             )
             session.flush()
-        promised = session.scalars(
-            select(DeliveryRow.destination).where(DeliveryRow.sop_instance_uid == result.sop_instance_uid)
-        ).all()
+        promised = _promised(session, result.sop_instance_uid)
         session.add_all(
             DeliveryRow(
                 sop_instance_uid=result.sop_instance_uid,
@@ -87,6 +85,12 @@ def add_results(
             for destination in dict.fromkeys(result.destinations)
             if destination not in promised
         )
+
+
+def _promised(session: Session, sop_instance_uid: str) -> set[str]:
+    """Return the destinations to which an object is on its way already, or was."""
+    query = select(DeliveryRow.destination).where(DeliveryRow.sop_instance_uid == sop_instance_uid)
+    return set(session.scalars(query))
 
 
 def due(session: Session, *, destination: str, now: datetime, limit: int = 100) -> list[DeliveryRow]:

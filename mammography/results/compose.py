@@ -54,13 +54,38 @@ def compose(
     states = _presentation_states(
         images, assessment, study_instance_uid=study_instance_uid, revision=revision, options=options
     )
-    others: list[ComposedObject] = []
+    others = _others(
+        images,
+        assessment,
+        study_instance_uid=study_instance_uid,
+        revision=revision,
+        options=options,
+        open_image=open_image,
+    )
+    objects = [_for_destination(each, options) for each in (report, *states, *others)]
+    sentences = check(objects, [image.header for image in images])
+    if sentences:
+        raise InvalidResult(sentences)
+    return [each for each in objects if each.kind in options.kinds]
+
+
+def _others(
+    images: Sequence[AnsweredImage],
+    assessment: Assessment,
+    *,
+    study_instance_uid: str,
+    revision: int,
+    options: ComposeOptions,
+    open_image: OpenImage | None,
+) -> list[ComposedObject]:
+    """Return what is made only where it is wanted: TID 1500 reports and pictures."""
+    objects: list[ComposedObject] = []
     if "tid1500" in options.kinds:
-        others += compose_tid1500(
+        objects += compose_tid1500(
             images, assessment, study_instance_uid=study_instance_uid, revision=revision, options=options
         )
     if "picture" in options.kinds:
-        others += compose_pictures(
+        objects += compose_pictures(
             images,
             assessment,
             study_instance_uid=study_instance_uid,
@@ -68,11 +93,7 @@ def compose(
             options=options,
             open_image=open_image,
         )
-    objects = [_for_destination(each, options) for each in (report, *states, *others)]
-    sentences = check(objects, [image.header for image in images])
-    if sentences:
-        raise InvalidResult(sentences)
-    return [each for each in objects if each.kind in options.kinds]
+    return objects
 
 
 def _presentation_states(

@@ -1,8 +1,11 @@
 """What destinations may ask for: other kinds of objects, another signature; and what UIDs that gives."""
 
 import pytest
+from typer.testing import CliRunner
 
+from mammography.command_line import command_line
 from mammography.finding import FindingAssessment
+from mammography.offline import write_answer
 from mammography.results.compose import InvalidResult, compose
 from mammography.results.options import USUAL, ComposeOptions
 from tests.results.mammograms import (
@@ -13,6 +16,7 @@ from tests.results.mammograms import (
     header_of,
     reading,
     screening_images,
+    written,
 )
 
 HEADERS = [header_of(each) for each in screening_images()]
@@ -109,3 +113,30 @@ def test_a_mark_keeps_its_number_where_benign_ones_before_it_are_not_shown():
 def test_pictures_without_images_are_refused_in_a_sentence():
     with pytest.raises(InvalidResult, match="nothing opens the images"):
         answer(ComposeOptions(kinds=frozenset({"picture"})))
+
+
+def test_offline_reading_writes_the_objects_that_are_asked_for(tmp_path):
+    large = screening_images(Rows=1000, Columns=800)
+    headers = [header_of(each) for each in large]
+    paths = {tmp_path / f"{place}.dcm": each for place, each in enumerate(large)}
+    for path, each in paths.items():
+        path.write_bytes(written(each))
+    readings = [reading(header, *found) for header, found in zip(headers, TWO_VIEWS, strict=True)]
+    write_answer(
+        tmp_path / "out",
+        STUDY,
+        dict(zip(paths, headers, strict=True)),
+        assessment(*readings),
+        kinds=frozenset({"tid1500", "picture"}),
+    )
+    kinds = sorted(path.name.partition("-")[0] for path in (tmp_path / "out").glob("*.dcm"))
+    assert kinds == ["picture"] * 4 + ["tid1500"]
+    assert len(list((tmp_path / "out").glob("*.png"))) == 4
+
+
+def test_offline_reading_refuses_an_object_that_does_not_exist(tmp_path):
+    answered = CliRunner().invoke(
+        command_line(), ["read", str(tmp_path), "--out", "x", "--object", "hologram"]
+    )
+    assert answered.exit_code == 2
+    assert "hologram" in answered.stderr
