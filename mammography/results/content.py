@@ -18,6 +18,7 @@ from pydicom.tag import Tag
 
 from mammography.coordinates import ImagePoint
 from mammography.results.codes import Code, in_scheme
+from mammography.results.composed import InvalidResult
 from mammography.results.options import Scheme
 
 
@@ -155,7 +156,7 @@ def _number(item: Item | Reference, position: tuple[int, ...], positions: dict[i
 
 Element = tuple[int, bytes]
 """One data element: its tag, and all its bytes."""
-_LONG = frozenset({"SQ", "UT", "UN"})
+_LONG = frozenset({"SQ", "UT"})
 """Value representations whose length takes four bytes, those that we write (PS3.5 7.1.2)."""
 _WORDS: dict[WordType, tuple[str, str]] = {
     WordType.TEXT: ("TextValue", "UT"),
@@ -175,9 +176,13 @@ def _head(keyword: str, vr: str) -> tuple[int, bytes]:
 
 
 def _element(keyword: str, vr: str, value: bytes) -> Element:
-    """Return one data element; a value too long for the length field of its VR is written as UN (PS3.5 6.2.2)."""
+    """Return one data element.
+
+    Raises:
+        InvalidResult: if the value is too long for the length field of its VR.
+    """
     if vr not in _LONG and len(value) > 0xFFFF:
-        vr = "UN"
+        raise InvalidResult([f"{keyword} of {len(value)} bytes is too long for a report."])
     tag, head = _head(keyword, vr)
     return tag, head + struct.pack("<I" if vr in _LONG else "<H", len(value)) + value
 

@@ -3,6 +3,7 @@ from collections.abc import Iterator
 import pytest
 from pydicom.sr._cid_dict import cid_concepts
 from pydicom.sr._concepts_dict import concepts
+from pydicom.sr._snomed_dict import mapping
 
 from mammography.finding import Distribution, Morphology
 from mammography.results import codes
@@ -61,6 +62,11 @@ def in_context_group(cid: int, code: Code) -> bool:
         (6034, [codes.PRESENTATION_REQUIRED, codes.PRESENTATION_OPTIONAL, codes.NOT_FOR_PRESENTATION]),
         (6042, [codes.SUCCEEDED, codes.PARTIALLY_SUCCEEDED, codes.FAILED, codes.NOT_ATTEMPTED]),
         (7470, [codes.DIAMETER]),
+        (6014, [codes.NON_LESION]),
+        (6035, [codes.RELATED_SPATIALLY]),
+        (6036, [codes.ON_MULTIPLE_IMAGES]),
+        (6040, codes.OBJECT_TYPES.values()),
+        (6043, [codes.SPATIAL_COLLOCATION]),
     ],
 )
 def test_codes_stand_in_their_context_group(cid, group):
@@ -78,3 +84,19 @@ def test_every_morphology_distribution_and_view_has_its_own_code():
 def test_legacy_view_modifiers_become_the_snomed_ct_ones():
     assert codes.VIEW_MODIFIERS["R-102D5"] == codes.VIEW_MODIFIERS["399209000"]
     assert codes.VIEW_MODIFIERS["R-102D5"].scheme == "SCT"
+
+
+@pytest.mark.parametrize(
+    "code", sorted({code for code in all_codes() if code.scheme == "SCT"}), ids=lambda code: code.value
+)
+def test_every_snomed_ct_code_has_the_legacy_value_that_the_standard_maps_it_to(code):
+    legacy = codes.in_scheme(code, "SRT")
+    assert (legacy.scheme, legacy.value) == ("SRT", mapping["SCT"][code.value])
+    assert legacy.meaning == code.meaning
+    assert codes.current(legacy.value, "SRT") == (code.value, "SCT")
+    assert codes.in_scheme(code, "SCT") == code
+
+
+def test_codes_of_other_schemes_have_no_legacy_value():
+    assert codes.in_scheme(codes.CAD_REPORT, "SRT") == codes.CAD_REPORT
+    assert codes.current("111036", "DCM") == ("111036", "DCM")
