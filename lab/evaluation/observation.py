@@ -95,7 +95,7 @@ class WatchedReader(Reader):
         super().__init__(weights, hardware)
         plan = unsure(weights.plan)
         self._unsure = Reader(weights._replace(plan=plan, network=network), hardware)
-        self._faint: dict[int, Points] = {}
+        self._faint: dict[Prepared, Points] = {}
         self.seen: dict[str, Seen] = {}
         """By SOP Instance UID."""
         self.watching_seconds = 0.0
@@ -104,7 +104,7 @@ class WatchedReader(Reader):
     def look(self, prepared: Prepared, *, lowest_score: float | None = None) -> Look:
         """Return what the network sees, and keep every cluster of it."""
         look = super().look(prepared, lowest_score=LOWEST_SCORE)
-        self._faint[id(prepared)] = look.points
+        self._faint[prepared] = look.points
         return look._replace(points=look.points.chosen(look.points.scores >= self.plan.point_score))
 
     @override
@@ -113,7 +113,7 @@ class WatchedReader(Reader):
         answer = super().answer_of(mammogram, prepared, look)
         began = time.monotonic()
         self.seen[mammogram.sop_instance_uid] = Seen(
-            points=self._faint.pop(id(prepared)),
+            points=self._faint.pop(prepared),
             grid=prepared.grid,
             reading=self._unsure.answer_of(mammogram, prepared, look).reading,
         )
