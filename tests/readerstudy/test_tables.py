@@ -1,8 +1,11 @@
 """The tables of a reader study: what is read, and how mistakes are told."""
 
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
+from lab.readerstudy.schema import schema_tables
 from lab.readerstudy.tables import BrokenTables, Condition, Truth, open_study
 from mammography.command_line import command_line
 
@@ -122,3 +125,7 @@ def test_the_command_tells_all_mistakes_on_stderr_and_exits_with_2(tmp_path):
         "reads.csv line 2: case Q is not in truth.csv.",
         "reads.csv line 4: score is '200', but should be less than or equal to 100.",
     ]
+
+
+def test_the_documentation_shows_the_columns_as_they_are():
+    assert schema_tables() in (Path(__file__).parents[2] / "docs" / "reader-study.md").read_text()
