@@ -30,7 +30,7 @@ class WrittenResult:
 
     sop_instance_uid: str
     kind: str
-    """cad-sr, gsps, tid1500, picture or key-objects."""
+    """cad-sr, gsps, tid1500 or picture."""
     sop_class_uid: str
     path: str
     """Relative to the data folder."""

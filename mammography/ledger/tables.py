@@ -175,7 +175,7 @@ class ResultRow(Table):
     study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"), index=True)
     revision: Mapped[int] = mapped_column(Integer)
     kind: Mapped[str] = mapped_column(String(16))
-    """cad-sr, gsps, tid1500, picture or key-objects."""
+    """cad-sr, gsps, tid1500 or picture."""
     sop_class_uid: Mapped[str] = mapped_column(String(64))
     path: Mapped[str] = mapped_column(Text)
     sha256: Mapped[str] = mapped_column(String(64))

@@ -122,7 +122,6 @@ _DIFFERENCES: dict[Kind, tuple[str, ...]] = {
     "gsps": ("manufacturer", "benign"),
     "tid1500": ("manufacturer", "benign", "tid1500", "tid1500_per_image"),
     "picture": ("manufacturer", "benign"),
-    "key-objects": ("manufacturer",),
 }
 """Which options each kind of object shows."""
 

@@ -19,9 +19,8 @@ IMPLEMENTATION_CLASS_UID = mint(UidRole.DEVICE, "mammocalc", "implementation cla
 IMPLEMENTATION_VERSION_NAME = f"MAMMOCALC_{__version__}"[:16]
 """Implementation Version Name (0002,0013), at most 16 characters."""
 
-Kind = Literal["cad-sr", "gsps", "tid1500", "picture", "key-objects"]
-"""What an object is: Mammography CAD SR, presentation state, TID 1500 report, picture with marks, or the list that
-says which report was replaced."""
+Kind = Literal["cad-sr", "gsps", "tid1500", "picture"]
+"""What an object is: Mammography CAD SR, presentation state, TID 1500 report, or picture with its marks burned in."""
 
 
 class InvalidResult(Exception):
