@@ -32,6 +32,8 @@ from mammography.reader.prior import suspicion_of
 
 JOIN_MM = 1.5
 """Pieces nearer than this are one structure: the two walls of a vessel, the halves of a broken rim."""
+LEAST_METAL_MM2 = 1.0
+"""Metal covers no less: a ball of 1.2 mm, as the smallest of the phantom's, covers 1.1 mm2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -88,8 +90,8 @@ def reported(structure: LargeStructure, plan: ReaderPlan) -> bool:
 
 
 def is_metal(structure: LargeStructure, plan: ReaderPlan) -> bool:
-    """Return whether a structure is as surely metal as a calcification has to be one, and as large."""
-    return structure.metal >= plan.large_score and structure.area_mm2 >= plan.large_mm2
+    """Return whether a structure is as surely metal as a reported calcification is calcium, and no stray cells."""
+    return structure.metal >= plan.large_score and structure.area_mm2 >= LEAST_METAL_MM2
 
 
 def metal_of(structure: LargeStructure, prepared: Prepared, mammogram: Mammogram) -> NonLesion:

@@ -45,7 +45,7 @@ from mammography.reader.correspondence import Trait, breast_scores, corresponden
 from mammography.reader.detection import Points, maps_of, points_of
 from mammography.reader.fusion import placed
 from mammography.reader.hardware import Hardware, hardware_here, keep_memory
-from mammography.reader.large import LargeStructure, large_finding, large_of, reported
+from mammography.reader.large import LargeStructure, is_metal, large_finding, large_of, metal_of, reported
 from mammography.reader.pipeline import side_by_side
 from mammography.reader.plan import ReaderPlan
 from mammography.reader.preprocessing import Prepared, density_values, prepare
@@ -143,6 +143,11 @@ class Reader:
                 view=mammogram.view,
                 status=ReadStatus.READ,
                 findings=tuple(finding for finding, _ in told),
+                non_lesions=tuple(
+                    metal_of(structure, prepared, mammogram)
+                    for structure in look.large
+                    if is_metal(structure, self.plan)
+                ),
                 remarks=remarks_of(mammogram, prepared),
             ),
             self._traits(told, mammogram, prepared),

@@ -7,13 +7,17 @@ import pytest
 import torch
 from pydicom.dataset import Dataset
 
+from lab.phantom.scene import make_scene
 from lab.training.scenes import first_plan
 from mammography.coordinates import Grid, ImagePoint, inside
-from mammography.finding import LARGE_KINDS, METAL, FindingAssessment, FindingKind, Morphology
+from mammography.finding import LARGE_KINDS, METAL, FindingAssessment, FindingKind, Morphology, NonLesionKind
 from mammography.mammogram import FOR_PRESENTATION, Mammogram
-from mammography.reader.large import large_finding, large_of, reported
+from mammography.reader.large import is_metal, large_finding, large_of, metal_of, reported
 from mammography.reader.network import CELL, COARSE_CELL, Maps
-from mammography.reader.preprocessing import Prepared
+from mammography.reader.preprocessing import Prepared, prepare
+from mammography.reader.reader import Reader
+from mammography.reader.weights_folder import SHIPPED_WEIGHTS, open_weights
+from mammography.view import Laterality, View, ViewPosition
 
 SIDE, SPACING_MM = 512, 0.1
 CELLS = SIDE // COARSE_CELL
@@ -40,18 +44,18 @@ def maps(*things: tuple[str, slice, slice, float]) -> Maps:
     return Maps(center=fine, size=fine, large=large, morphology=torch.zeros(1, 13, CELLS, CELLS))
 
 
-def mammogram() -> Mammogram:
+def mammogram(rows: int = SIDE + 80, columns: int = SIDE + 200) -> Mammogram:
     return Mammogram(
         path=Path("image.dcm"),
         sop_instance_uid="1.2.3",
         sop_class_uid=FOR_PRESENTATION,
         study_instance_uid="1.2",
         view=None,
-        rows=SIDE + 80,
-        columns=SIDE + 200,
+        rows=rows,
+        columns=columns,
         spacing_mm=SPACING_MM,
         inverted=False,
-        pixels=np.zeros((SIDE + 80, SIDE + 200), dtype=np.uint16),
+        pixels=np.zeros((rows, columns), dtype=np.uint16),
         header=Dataset(),
     )
 
@@ -83,6 +87,41 @@ def test_metal_is_no_calcification():
     (clip,) = large_of(maps((METAL, slice(10, 20), slice(10, 20), 6.0)), prepared(), PLAN)
     assert clip.score < 0.05
     assert not reported(clip, PLAN)
+    assert is_metal(clip, PLAN)
+    thing = metal_of(clip, prepared(mirrored=True), mammogram())
+    assert thing.kind is NonLesionKind.METAL
+    corners = [ImagePoint(100 + SIDE - 4 * column, 40 + 4 * row) for column in (10, 20) for row in (10, 20)]
+    assert all(inside(corner, thing.outline) for corner in corners)
+    assert not inside(ImagePoint(100 + SIDE - 4 * 26, 40 + 4 * 15), thing.outline)
+
+
+def test_a_ball_of_lead_on_a_phantom_is_told_as_metal_and_marked_by_nothing():
+    scene = make_scene(
+        29,
+        view=View(laterality=Laterality.LEFT, position=ViewPosition.CC),
+        rows=1664,
+        columns=1280,
+        spacing_mm=SPACING_MM,
+        lesions=[],
+        density=1,
+        singles=0.0,
+    )
+    (ball,) = [trap.center for trap in scene.distractors if trap.kind == "bb"]
+    weights = open_weights(SHIPPED_WEIGHTS)
+    reader = Reader(weights._replace(plan=weights.plan.model_copy(update={"large_score": 0.5})))
+    seen = prepare(scene.pixels.astype(np.float32), spacing_mm=SPACING_MM, plan=reader.plan)
+    reading = reader.answer_of(mammogram(1664, 1280), seen, reader.look(seen)).reading
+    assert [thing.kind for thing in reading.non_lesions] == [NonLesionKind.METAL]
+    assert inside(ball, reading.non_lesions[0].outline)
+    assert not [finding for finding in reading.findings if inside(ball, finding.outline)]
+
+
+def test_calcium_and_small_or_doubtful_metal_are_not_called_metal():
+    doubtful, small, calcium = (
+        large_of(maps((kind, slice(8, 8 + side), slice(8, 8 + side), logit)), prepared(), PLAN)[0]
+        for kind, side, logit in ((METAL, 10, 0.5), (METAL, 2, 6.0), ("rim", 10, 6.0))
+    )
+    assert [is_metal(structure, PLAN) for structure in (doubtful, small, calcium)] == [False, False, False]
 
 
 def test_small_and_doubtful_structures_are_not_reported_and_by_default_none_is():
