@@ -33,6 +33,10 @@ MOST_CATEGORIES = 12
 """Scores with at most so many values are categories, of which a weighted kappa makes sense."""
 
 
+class NothingToJudge(Exception):
+    """Lesions are to be judged and no table names one; str() says what to do."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """Two ways to read the same units: the first less the second with its 95 % interval.
@@ -105,8 +109,11 @@ def analyse(tables: StudyTables, options: Options) -> tuple[Study, Analysis]:
 
     Raises:
         UnknownReader: if the options name somebody who is no reader.
+        NothingToJudge: if lesions are to be judged and there are none.
     """
     study = study_of(tables, positive_score=options.positive_score)
+    if not len(study.units(options.level).positive):
+        raise NothingToJudge("truth.csv names no lesion: fill in the column lesion, or judge cases.")
     arms = arms_of(study, options)
     units = study.units(options.level)
     every, variances = multi_reader(study, options)

@@ -88,7 +88,7 @@ def _analyze(
     studies: list[Path], options: "Options", command: str, out: Path | None, *, as_json: bool
 ) -> None:
     """Analyse tables, write the report where one is wanted, and tell the figures."""
-    from lab.readerstudy.analysis import analyse
+    from lab.readerstudy.analysis import NothingToJudge, analyse
     from lab.readerstudy.arms import UnknownReader
     from lab.readerstudy.report import as_json as told_as_json
     from lab.readerstudy.report import provenance, sections_of
@@ -98,8 +98,8 @@ def _analyze(
         study, analysis = analyse(open_study(studies), options)
     except BrokenTables as broken:
         _refuse(str(broken))
-    except UnknownReader as unknown:
-        _refuse(str(unknown))
+    except (UnknownReader, NothingToJudge) as refusal:
+        _refuse(str(refusal))
     source = provenance(studies, command)
     machine = told_as_json(analysis, options, source)
     if out:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from lab.evaluation.matching import Verdict
 from lab.evaluation.records import BreastRecord, ImageRecord, LesionRecord, MarkRecord, StudyRecord
-from lab.readerstudy.analysis import analyse
+from lab.readerstudy.analysis import NothingToJudge, analyse
 from lab.readerstudy.arms import Options, UnknownReader
 from lab.readerstudy.combination import Opinion, combine
 from lab.readerstudy.design import plan
@@ -157,6 +157,13 @@ def test_somebody_who_read_nothing_is_no_arbiter():
     tables = StudyTables(truth=tuple(truth), reads=tuple(simulate(truth, skills(1), 1)), model=())
     with pytest.raises(UnknownReader, match="Nobody read nothing; the readers are R1"):
         analyse(tables, Options(arbiter="Nobody"))
+
+
+def test_lesions_that_no_table_names_are_not_judged():
+    truth = (TruthRow(case="A", truth=Truth.MALIGNANT),)
+    reads = (ReadRow(reader="R", case="A", condition=Condition.WITH, score=9),)
+    with pytest.raises(NothingToJudge, match="names no lesion"):
+        analyse(StudyTables(truth=truth, reads=reads, model=()), Options(level="lesion"))
 
 
 def test_a_plan_is_crossed_balanced_and_random():
