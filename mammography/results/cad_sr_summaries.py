@@ -68,7 +68,8 @@ def detections(entries: Entries, reader: ReaderIdentity, *, benign: bool) -> Ite
 def analyses(entries: Entries, assessment: Assessment) -> Item:
     """Return for which two views of a breast findings were matched, and for which one was not read (TID 4016).
 
-    A reader that gives no score of a breast did not match its views: nothing was attempted there.
+    A reader that gives no score of a breast did not match its views: nothing was attempted there. Where no two views
+    could be matched at all, nothing was attempted in the whole study.
     """
     matched = {breast.laterality for breast in assessment.breasts} | {
         view.laterality
@@ -95,7 +96,7 @@ def analyses(entries: Entries, assessment: Assessment) -> Item:
     return _summary(
         codes.SUMMARY_OF_ANALYSES,
         (codes.SUCCESSFUL_ANALYSES, succeeded),
-        (codes.FAILED_ANALYSES, failed),
+        (codes.FAILED_ANALYSES, failed if succeeded else ()),
     )
 
 

@@ -31,7 +31,7 @@ from tests.results.mammograms import L_CC, L_MLO, R_CC, R_MLO, READER, header_of
 COLUMNS, ROWS = 80, 96
 NAMES: tuple[tuple[str | list[str], str], ...] = (
     ("ISO_IR 100", "M\u00fcller^\u00c4nne"),
-    ("ISO_IR 192", "\u0394\u03ad\u03bb\u03c4\u03b1^\u5c71"),
+    ("ISO_IR 192", "Delta^Alpha"),
     ("GB18030", "Wang^XiaoDong=\u738b^\u5c0f\u4e1c"),
     (["", "ISO 2022 IR 87"], "Yamada^Tarou=\u5c71\u7530^\u592a\u90ce=\u3084\u307e\u3060^\u305f\u308d\u3046"),
     (["", "ISO 2022 IR 149"], "Hong^Gildong=\u6d2a^\u5409\u6d1e=\ud64d^\uae38\ub3d9"),
