@@ -97,6 +97,8 @@ class ReaderPlan(BaseModel):
     operating_point: str = "standard"
     operating_points: dict[str, float]
     """Lowest detection score of a finding that is reported, by name."""
+    most_findings: int = Field(default=3, ge=1)
+    """A view gets no more marks than this, the most suspicious and then the surest; a remark tells of the others."""
     suspicious_score: float = Field(gt=0, lt=1)
     """A finding of at least this suspicion is called suspicious."""
     large_score: float = Field(default=1.0, gt=0, le=1)

@@ -124,6 +124,29 @@ class Reader:
         reason = self._withheld(look, prepared, marked)
         if reason:
             return Answer(_not_read(mammogram.sop_instance_uid, mammogram.view, reason))
+        told = self._told(look, prepared, mammogram, marked)
+        shown = told[: self.plan.most_findings]
+        shown.sort(key=lambda pair: (pair[0].kind is FindingKind.LARGE, -pair[0].detection))
+        return Answer(
+            ImageReading(
+                sop_instance_uid=mammogram.sop_instance_uid,
+                view=mammogram.view,
+                status=ReadStatus.READ,
+                findings=tuple(finding for finding, _ in shown),
+                non_lesions=tuple(
+                    metal_of(structure, prepared, mammogram)
+                    for structure in look.large
+                    if is_metal(structure, self.plan)
+                ),
+                remarks=(*remarks_of(mammogram, prepared), *_left_out(len(told), len(shown))),
+            ),
+            self._traits(shown, mammogram, prepared),
+        )
+
+    def _told(
+        self, look: Look, prepared: Prepared, mammogram: Mammogram, marked: Sequence[Candidate]
+    ) -> list[tuple[Finding, dict[Morphology, float]]]:
+        """Return every finding with its chances of each morphology: suspicious ones first, then the surest."""
         told: list[tuple[Finding, dict[Morphology, float]]] = [
             (
                 self._finding(candidate, look.points.chosen(candidate.indices), prepared, mammogram),
@@ -136,22 +159,7 @@ class Reader:
             for structure in look.large
             if reported(structure, self.plan)
         ]
-        told.sort(key=lambda pair: (pair[0].kind is FindingKind.LARGE, -pair[0].detection))
-        return Answer(
-            ImageReading(
-                sop_instance_uid=mammogram.sop_instance_uid,
-                view=mammogram.view,
-                status=ReadStatus.READ,
-                findings=tuple(finding for finding, _ in told),
-                non_lesions=tuple(
-                    metal_of(structure, prepared, mammogram)
-                    for structure in look.large
-                    if is_metal(structure, self.plan)
-                ),
-                remarks=remarks_of(mammogram, prepared),
-            ),
-            self._traits(told, mammogram, prepared),
-        )
+        return sorted(told, key=lambda pair: _weight(pair[0]), reverse=True)
 
     def _marked(self, look: Look, prepared: Prepared) -> list[Candidate]:
         """Return the clusters that the operating point shows; none of an image with too many points to link."""
@@ -331,6 +339,19 @@ class Reader:
         best, probability = max(candidate.morphologies.items(), key=lambda item: item[1])
         agrees = (best in SUSPICIOUS_MORPHOLOGIES) == suspicious
         return best if agrees and probability >= self.plan.morphology_score else None
+
+
+def _weight(finding: Finding) -> tuple[bool, bool, float]:
+    """Return what decides which findings a view shows where it has too many: a suspicious call, then the score."""
+    suspicious = finding.assessment is FindingAssessment.SUSPICIOUS
+    return suspicious, finding.kind is FindingKind.CLUSTER, finding.detection
+
+
+def _left_out(told: int, shown: int) -> tuple[str, ...]:
+    """Return the sentence that tells of findings which are not shown, if there are any."""
+    if told == shown:
+        return ()
+    return (f"Only the {shown} strongest of {told} marks are shown; calcifications lie elsewhere too.",)
 
 
 def _header(path: Path) -> Dataset | None:

@@ -9,11 +9,13 @@ import pytest
 import torch
 from pydicom.dataset import Dataset
 
+from lab.phantom.lesions import plan_lesion
+from lab.phantom.scene import make_scene
 from mammography.coordinates import inside
-from mammography.finding import ReadStatus
+from mammography.finding import FindingAssessment, Morphology, ReadStatus
 from mammography.mammogram import FOR_PRESENTATION, FOR_PROCESSING, Mammogram
 from mammography.reader.reader import Reader
-from mammography.view import Laterality
+from mammography.view import Laterality, View, ViewPosition
 from tests.reader.conftest import mammogram_file
 
 READ_AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -129,6 +131,28 @@ def test_a_raw_image_without_its_presentation_is_not_skipped(reader, tmp_path):
     other = mammogram_file(tmp_path / "other.dcm", ViewPosition="MLO", SOPInstanceUID="1.5")
     reasons = [image.reason for image in reader.read_study([raw, other], read_at=READ_AT).images]
     assert not any("For Presentation" in str(reason) for reason in reasons)
+
+
+def test_a_view_with_many_lesions_shows_the_most_suspicious_and_tells_of_the_others(reader):
+    kinds = (Morphology.FINE_PLEOMORPHIC, Morphology.PUNCTATE, Morphology.ROUND, Morphology.FINE_PLEOMORPHIC)
+    rng = np.random.default_rng(1)
+    lesions = [plan_lesion(kind, number, rng, depth_mm=None, easy=True) for number, kind in enumerate(kinds)]
+    left_cc = View(laterality=Laterality.LEFT, position=ViewPosition.CC)
+    scene = make_scene(12, view=left_cc, rows=1664, columns=1280, spacing_mm=0.1, lesions=lesions, density=0)
+    everything = reader.read_image(_mammogram(scene.pixels))
+    few = Reader.load()
+    few.plan = reader.plan.model_copy(update={"most_findings": 1})
+    reading = few.read_image(_mammogram(scene.pixels))
+    assert 1 < len(everything.findings) <= reader.plan.most_findings
+    told = re.search(r"Only the 1 strongest of (\d+) marks", " ".join(reading.remarks))
+    assert told
+    assert int(told.group(1)) >= len(everything.findings)
+    assert reading.findings[0].assessment is FindingAssessment.SUSPICIOUS
+    assert reading.findings[0].detection == max(
+        finding.detection
+        for finding in everything.findings
+        if finding.assessment is FindingAssessment.SUSPICIOUS
+    )
 
 
 def _mammogram(pixels, *, inverted=False):
