@@ -28,7 +28,8 @@ check: setup
 	@$(BIN)/lint-imports
 
 bench: setup
-	@exec $(BIN)/mammocalc bench read
+	@$(BIN)/mammocalc bench read
+	@$(BIN)/mammocalc bench reader-study
 
 train: setup
 	@exec $(BIN)/mammocalc train --out build/weights
