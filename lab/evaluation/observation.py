@@ -71,6 +71,7 @@ def unsure(plan: ReaderPlan) -> ReaderPlan:
         update={
             "operating_point": EVERYTHING,
             "operating_points": {EVERYTHING: 0.0},
+            "most_findings": plan.most_points,
             "quality": plan.quality.model_copy(
                 update={"most_marks": plan.most_points, "most_marks_at_all": plan.most_points}
             ),
