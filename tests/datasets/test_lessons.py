@@ -17,6 +17,7 @@ from lab.datasets.case import Case, DatasetKind, Split, patient_hash, split_by_p
 from lab.datasets.lessons import in_turn, lesson_of_annotation
 from lab.datasets.pictures import open_case
 from lab.datasets.windows import windows_of
+from lab.phantom.anatomy import BreastPlan
 from lab.phantom.lesions import plan_lesion
 from lab.phantom.scene import make_scene
 from lab.training.batches import CROP, Batch, draw_batch
@@ -57,11 +58,14 @@ LEARNED, KEPT = (
 
 @pytest.fixture(scope="module")
 def scene():
-    """A right breast with one group of calcifications that anyone would see."""
+    """A right breast, larger than a window, with one group of calcifications that anyone would see."""
+    breast = BreastPlan(
+        protrusion=0.7, height=0.46, thickness_mm=50, density=1, glandularity=0.27, nipple_mm=8
+    )
     lesion = plan_lesion(Morphology.FINE_PLEOMORPHIC, 5, np.random.default_rng(5), easy=True)
     view = View(laterality=Laterality.RIGHT, position=ViewPosition.CC)
     return make_scene(
-        11, view=view, rows=1664, columns=1280, spacing_mm=0.085, lesions=[lesion], density=1, singles=0.0
+        11, view=view, rows=1664, columns=1280, spacing_mm=0.085, lesions=[lesion], breast=breast, singles=0.0
     )
 
 
