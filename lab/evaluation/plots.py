@@ -23,7 +23,7 @@ from lab.evaluation.roc import roc_curve
 from lab.evaluation.statistics import Interval
 
 BLUE, ORANGE, GREY = "#0b6e99", "#d4621c", "#8a8f98"
-_STYLE = {
+STYLE = {
     "svg.fonttype": "path",
     "svg.hashsalt": "mammocalc",
     "font.family": "DejaVu Sans",
@@ -42,7 +42,7 @@ _SPECK_CURVE_RATES = np.round(np.geomspace(0.1, 20.0, 60), 4)
 
 def plots_of(figures: Figures, records: Sequence[StudyRecord]) -> dict[str, str]:
     """Return every plot of a measurement by its title, as SVG; titles of what was not measured are missing."""
-    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]  # rc keys are literals there
+    with mpl.rc_context(STYLE):  # type: ignore[arg-type]  # rc keys are literals there
         plots = {
             "FROC: lesions": _froc(
                 [clusters(records, d_prime=d_prime) for d_prime in VISIBILITIES],

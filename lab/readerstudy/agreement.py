@@ -39,12 +39,3 @@ def kappa(
     result = cohens_kappa(table, wt=weights)
     low, high = max(float(result.kappa_low), -1.0), min(float(result.kappa_upp), 1.0)
     return Interval(float(result.kappa), low, high)
-
-
-def fleiss_kappa(ratings: NDArray[np.generic]) -> float:
-    """Return the kappa of many readers (Fleiss 1971). `ratings`: [cases, readers], the category each one chose."""
-    from statsmodels.stats.inter_rater import aggregate_raters
-    from statsmodels.stats.inter_rater import fleiss_kappa as of_counts
-
-    counts, categories = aggregate_raters(ratings)
-    return float(of_counts(counts)) if len(categories) > 1 else math.nan

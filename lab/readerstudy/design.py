@@ -7,7 +7,7 @@ import numpy as np
 
 from lab.readerstudy.multireader import INFERENCES, VarianceRow
 from lab.readerstudy.obuchowski_rockette import Random
-from lab.readerstudy.power import Variances, cases_needed, power
+from lab.readerstudy.power import cases_needed, power, variances_of
 from lab.readerstudy.tables import Condition, ReadRow, Truth, TruthRow
 
 WANTED_POWER = 0.8
@@ -87,14 +87,7 @@ def power_of(
     Raises:
         ValueError: if the pilot's variances are those of no study, such as readers who always agree.
     """
-    variances = Variances(
-        treatment_reader=max(pilot.treatment_reader, 0.0),
-        error=pilot.error,
-        covariance_1=pilot.covariance_1,
-        covariance_2=pilot.covariance_2,
-        covariance_3=pilot.covariance_3,
-        cases=pilot.units,
-    )
+    variances = variances_of(pilot, pilot.units)
     return [
         PowerRow(
             random=random,

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.readerstudy.figure_of_merit import FigureOfMerit, areas, left_out, numbered
+from lab.readerstudy.figure_of_merit import FigureOfMerit, left_out, numbered
 
 Array = NDArray[np.float64]
 Kind = Literal["JAFROC", "AFROC", "wAFROC", "AFROC1", "wAFROC1"]
@@ -61,22 +61,6 @@ def figure_of_merit(
         without=left_out(statistic, patients_there),
         statistic=statistic,
     )
-
-
-def highest_rating(
-    highest_false: Array,
-    lesions: Array,
-    lesion_case: NDArray[np.int64],
-    patients: NDArray[np.generic] | None = None,
-) -> FigureOfMerit:
-    """Return the area under the ROC curve that the highest mark of every case infers (the HrAuc of RJafroc)."""
-    ratings = highest_false.copy()
-    np.maximum.at(
-        ratings.reshape(-1, ratings.shape[-1]).T, lesion_case, lesions.reshape(-1, lesions.shape[-1]).T
-    )
-    of_cases = np.zeros(ratings.shape[-1], dtype=np.bool_)
-    of_cases[lesion_case] = True
-    return areas(ratings, of_cases, patients)
 
 
 def _refuse(

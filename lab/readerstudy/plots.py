@@ -11,25 +11,13 @@ from matplotlib.figure import Figure
 
 from lab.evaluation.bootstrap import intervals
 from lab.evaluation.froc import curve, free_response
-from lab.evaluation.plots import BLUE, GREY, ORANGE
+from lab.evaluation.plots import BLUE, GREY, ORANGE, STYLE
 from lab.evaluation.roc import roc_curve
 from lab.readerstudy.analysis import Analysis
 from lab.readerstudy.arms import measurable
 from lab.readerstudy.readings import Level, Reading, Study
 from lab.readerstudy.tables import Condition
 
-STYLE = {
-    "svg.fonttype": "path",
-    "svg.hashsalt": "mammocalc",
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": GREY,
-    "grid.color": "#e3e5e8",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-}
 COLOURS = {Condition.WITHOUT: ORANGE, Condition.WITH: BLUE}
 GREEN = "#3b7a3b"
 GRID = np.linspace(0, 1, 101)

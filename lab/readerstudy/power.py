@@ -6,11 +6,11 @@ covariances shrinking as the cases grow.
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
-import numpy as np
-from scipy.stats import binom, chi2, f, ncf, ncx2
+from scipy.stats import chi2, f, ncf, ncx2
 
-from lab.readerstudy.obuchowski_rockette import OrResult, Random
+from lab.readerstudy.obuchowski_rockette import Random
 
 MOST_CASES = 100_000
 
@@ -44,15 +44,38 @@ class Variances:
             )
 
 
-def variances_of(pilot: OrResult, cases: int) -> Variances:
-    """Return what a pilot study of so many cases tells; a component estimated below 0 is taken as 0."""
-    part = pilot.components
+class Components(Protocol):
+    """Variance components as an analysis estimates them; a small part may lie below 0."""
+
+    @property
+    def treatment_reader(self) -> float:
+        """Variance of readers' differences between the ways."""
+
+    @property
+    def error(self) -> float:
+        """Variance of one figure by the cases alone."""
+
+    @property
+    def covariance_1(self) -> float:
+        """Of one reader's figures in two ways."""
+
+    @property
+    def covariance_2(self) -> float:
+        """Of two readers' figures in one way."""
+
+    @property
+    def covariance_3(self) -> float:
+        """Of two readers' figures in two ways."""
+
+
+def variances_of(pilot: Components, cases: int) -> Variances:
+    """Return what a pilot study of so many cases tells; readers' variance estimated below 0 is taken as 0."""
     return Variances(
-        treatment_reader=max(part.treatment_reader, 0.0),
-        error=part.error,
-        covariance_1=part.covariance_1,
-        covariance_2=part.covariance_2,
-        covariance_3=part.covariance_3,
+        treatment_reader=max(pilot.treatment_reader, 0.0),
+        error=pilot.error,
+        covariance_1=pilot.covariance_1,
+        covariance_2=pilot.covariance_2,
+        covariance_3=pilot.covariance_3,
         cases=cases,
     )
 
@@ -128,21 +151,3 @@ def cases_needed(
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
-
-
-def mcnemar_power(pairs: int, only_first: float, only_second: float, level: float = 0.05) -> float:
-    """Return how often McNemar's exact test tells two ways apart, 0 to 1, by adding up all outcomes.
-
-    `only_first`, `only_second`: the shares of pairs that one way alone gets right.
-    """
-    apart = only_first + only_second
-    if not 0 < apart <= 1 or only_first < 0 or only_second < 0:
-        raise ValueError(
-            "The shares of pairs that one way alone gets right must add up to more than 0, at most 1."
-        )
-    discordant = np.arange(1, pairs + 1)
-    largest = binom.ppf(level / 2, discordant, 0.5)
-    largest -= 2 * binom.cdf(largest, discordant, 0.5) > level
-    share = only_first / apart
-    rejected = binom.cdf(largest, discordant, share) + binom.cdf(largest, discordant, 1 - share)
-    return float(np.sum(binom.pmf(discordant, pairs, apart) * rejected))

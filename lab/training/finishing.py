@@ -201,6 +201,8 @@ What the numbers mean:
   and {_large_said(plan)}.
 - Magnification and spot views, specimens and tomosynthesis are not read. An implant is left out, and remarked. For
   Processing images are read only where no For Presentation image of the view exists, and were not taught.
+- A view shows at most {plan.most_findings} marks, suspicious ones first; the figures below are measured without
+  that bound.
 - A result is withheld, with the reason, where the image's texture, noise or edges are none of a mammogram, and
   where many marks lie among scattered points: its bounds are part of the plan.
 

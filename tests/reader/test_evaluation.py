@@ -22,6 +22,8 @@ from lab.evaluation.records import (
     StudyRecord,
 )
 from lab.evaluation.report import as_json, write_report
+from lab.phantom.lesions import plan_lesion
+from lab.phantom.scene import make_scene
 from lab.phantom.truth import Scene
 from lab.training.finishing import write_measured
 from mammography.coordinates import ImagePoint
@@ -29,7 +31,7 @@ from mammography.finding import Distribution, Morphology
 from mammography.reader.detection import Points
 from mammography.reader.plan import CARD_FILE
 from mammography.reader.weights_folder import SHIPPED_WEIGHTS, open_weights
-from mammography.view import Laterality, ViewPosition
+from mammography.view import Laterality, View, ViewPosition
 from tests.reader.conftest import mammogram_file
 
 
@@ -86,6 +88,20 @@ def test_an_image_is_observed_beside_its_scene(observed, easy_scene: Scene):
     assert image.points >= 5
     assert observed.record.seconds > 0
     assert [breast.suspicious for breast in observed.record.breasts] == [True]
+
+
+def test_lesions_that_a_view_would_not_show_are_measured_too(tmp_path):
+    kinds = (Morphology.FINE_PLEOMORPHIC, Morphology.PUNCTATE, Morphology.ROUND)
+    rng = np.random.default_rng(1)
+    lesions = [plan_lesion(kind, number, rng, depth_mm=None, easy=True) for number, kind in enumerate(kinds)]
+    left_cc = View(laterality=Laterality.LEFT, position=ViewPosition.CC)
+    scene = make_scene(12, view=left_cc, rows=1664, columns=1280, spacing_mm=0.1, lesions=lesions, density=0)
+    path = mammogram_file(tmp_path / "image.dcm", scene.pixels, ImagerPixelSpacing=[0.1, 0.1])
+    shipped = open_weights(SHIPPED_WEIGHTS)
+    plan = shipped.plan.model_copy(update={"most_findings": 1})
+    record = Observer(shipped._replace(plan=plan)).observe(12, [scene], [path]).record
+    found = {lesion for mark in record.images[0].marks for lesion in mark.lesions}
+    assert len(found) > plan.most_findings
 
 
 def test_points_below_the_readers_threshold_are_remembered(observed):

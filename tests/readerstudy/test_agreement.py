@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from lab.readerstudy.agreement import fleiss_kappa, kappa
+from lab.readerstudy.agreement import kappa
 
 SKIN = np.array([[10, 4, 1, 0], [5, 10, 12, 2], [2, 4, 12, 5], [0, 2, 6, 13]])
 """Two dermatologists' grades of 88 patients: SAS/STAT User's Guide, The FREQ Procedure, Cohen's Kappa Coefficient."""
@@ -38,18 +38,12 @@ def test_the_grant_proposals_agree_by_0_4():
     assert kappa(*_calls(np.array([[20, 5], [10, 15]]))).value == pytest.approx(0.4)
 
 
-def test_many_readers_agree_as_fleiss():
-    ratings = np.array([np.repeat(np.arange(5), counts) for counts in FLEISS])
-    assert fleiss_kappa(ratings) == pytest.approx(0.210, abs=5e-4)
-
-
 def test_quadratic_weights_forgive_the_near_more_than_linear_ones():
     assert kappa(*_calls(SKIN), "quadratic").value > kappa(*_calls(SKIN), "linear").value
 
 
 def test_where_all_call_the_same_chance_explains_it():
     assert math.isnan(kappa([2, 2, 2], [2, 2, 2]).value)
-    assert math.isnan(fleiss_kappa(np.full((3, 4), 1)))
 
 
 def test_readers_of_different_cases_are_refused():

@@ -47,6 +47,9 @@ def test_all_found_one_patient_and_none_have_wide_intervals():
     every, effect = proportion(np.ones(10, dtype=bool), np.arange(10))
     assert (every.value, every.high, effect) == (1.0, 1.0, 1.0)
     assert every.low == pytest.approx(independent(10, 10).wilson[0])
+    none, effect = proportion(np.zeros(10, dtype=bool), np.arange(10))
+    assert (none.value, none.low, effect) == (0.0, 0.0, 1.0)
+    assert none.high == pytest.approx(independent(0, 10).wilson[1])
     alone, _ = proportion(np.array([True, False]), np.array(["A", "A"]))
     assert alone.high - alone.low > 0.75
     nothing, _ = proportion(np.zeros(0, dtype=bool), np.zeros(0, dtype=int))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lab.evaluation.froc import alternative_area
-from lab.readerstudy.froc_comparison import figure_of_merit, highest_rating
+from lab.readerstudy.froc_comparison import figure_of_merit
 from lab.readerstudy.obuchowski_rockette import analyse
 
 # Chakraborty, The RJafroc Froc Book, "AFROC vs. wAFROC": 4 cases without and 5 with lesions; AFROC 0.8472, wAFROC 0.7425
@@ -61,14 +61,6 @@ def test_one_lesion_a_case_and_no_false_mark_beside_it_is_the_area_under_the_roc
         plain = analyse(ratings, diseased)
         assert free.f == pytest.approx(plain.f)
         assert free.ddf == pytest.approx(plain.ddf)
-    assert highest_rating(false, lesions, lesion_case).values == pytest.approx(plain.areas)
-
-
-def test_the_highest_mark_rates_a_case_wherever_it_lies():
-    """By hand: ratings 1.5, -0.2, 1.6, 3 and 2.5 of the diseased beside none, 0.5, 0.7 and -0.3."""
-    found = highest_rating(HIGHEST_FALSE, LESIONS, LESION_CASE)
-    assert found.values == pytest.approx(18 / 20)
-    assert HIGHEST_FALSE[0, 0, 5] == UNMARKED
 
 
 def test_who_marks_nothing_has_half_and_who_marks_only_falsely_nothing():
