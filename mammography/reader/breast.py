@@ -28,7 +28,9 @@ SMOOTH_SHARE = 0.1
 LARGEST_SHARE = 0.95
 """A breast fills no more than this share of an image; beside it there is air."""
 AIR_STRUCTURE = 0.5
-"""Air has less than this share of a breast's structure."""
+"""Air has less than this share of the structure of a breast's rougher parts."""
+ROUGH_SHARE = 0.75
+"""The quantile of structure that those have; a bright muscle may fill half of a film."""
 THICKEST_BORDER = 0.08
 """A border along an edge takes no more than this share of the image."""
 SMALLEST_SATURATED_MM2 = 10.0
@@ -183,7 +185,7 @@ def _bright(blocks: Blocks) -> Mask:
     bright = _without_borders((level > _otsu(level)) & ~blocks.flat)
     if bright.sum() < 2:
         raise UnreadableMammogram(_NO_BREAST)
-    # a paddle or scattered light is brighter than air, and as smooth
+    # a paddle or scattered light is brighter than air, and as smooth; so is dark fat, but within the skin
     above = bright & (level > _otsu(level[bright]))
     between = bright & ~above
     structure = _structure(blocks.mean)
@@ -191,14 +193,27 @@ def _bright(blocks: Blocks) -> Mask:
     if min(part.sum() for part in within) < _NEIGHBOURHOOD**2:
         return bright
     smooth, rough = (float(np.median(structure[part])) for part in within)
-    return above if smooth < SMOOTH_SHARE * rough else bright
+    enclosed = (between & _behind(above)).sum() > between.sum() / 2
+    return bright if enclosed or smooth >= SMOOTH_SHARE * rough else above
+
+
+def _behind(mask: Mask) -> Mask:
+    """Return what lies in a row between the chest wall and the last element of a mask."""
+    outwards = mask if _wall_is_left(mask) else mask[:, ::-1]
+    behind = np.maximum.accumulate(outwards[:, ::-1], axis=1)[:, ::-1]
+    return behind if outwards is mask else behind[:, ::-1]
+
+
+def _wall_is_left(mask: Mask) -> bool:
+    """Return whether most of a mask lies in the left half of the image."""
+    half = mask.shape[1] // 2
+    return bool(mask[:, :half].sum() >= mask[:, -half:].sum())
 
 
 def _filled(breast: Mask, depth: int) -> Mask:
     """Return the breast with its gaps closed, also those that are open to the chest wall."""
     breast = _opened(breast, depth, closing=True)
-    half = breast.shape[1] // 2
-    wall = (1, 0) if breast[:, :half].sum() >= breast[:, -half:].sum() else (0, 1)
+    wall = (1, 0) if _wall_is_left(breast) else (0, 1)
     walled = ndimage.binary_fill_holes(np.pad(breast, ((0, 0), wall), constant_values=True))
     return np.asarray(walled[:, wall[0] : walled.shape[1] - wall[1]], dtype=np.bool_)
 
@@ -216,16 +231,20 @@ def _without_borders(bright: Mask) -> Mask:
 
 
 def _refuse_without_air(mean: Values, breast: Mask) -> None:
-    """Refuse an image in which nothing beside the bright part is as dark and as smooth as air."""
+    """Refuse an image in which nothing beside the bright part is as dark and as smooth as air.
+
+    Structure is that of means over the neighbourhood, which the grain of film in dark air hardly reaches.
+    """
     if breast.mean() > LARGEST_SHARE:
         raise UnreadableMammogram(_NO_AIR)
     if np.median(mean[~breast]) > np.median(mean[breast]):
         raise UnreadableMammogram(_EXCHANGED)
-    structure = _structure(mean)
+    structure = _structure(ndimage.uniform_filter(mean, _NEIGHBOURHOOD))
     inside, outside = (shrunk(part, _NEIGHBOURHOOD, beyond=True) for part in (breast, ~breast))
     if not inside.any() or outside.sum() < breast.sum() / 10:
         return
-    share = float(np.median(structure[outside])) / max(float(np.median(structure[inside])), 1e-6)
+    rough = float(np.quantile(structure[inside], ROUGH_SHARE))
+    share = float(np.median(structure[outside])) / max(rough, 1e-6)
     if share > AIR_STRUCTURE:
         raise UnreadableMammogram(_EXCHANGED if share > 1 / AIR_STRUCTURE else _NO_AIR)
 

@@ -30,7 +30,7 @@ class QualityBounds(BaseModel):
 
     beta: tuple[float, float] = (1.5, 4.4)
     power: tuple[float, float] = (2e-6, 5e-3)
-    fall: tuple[float, float] = (0.7, 3000.0)
+    fall: tuple[float, float] = (0.7, 10_000.0)
     noise: float = 0.12
     edges: float = 500.0
     """Steps within one pixel, for each square centimetre."""

@@ -100,9 +100,35 @@ def another_breast(values: np.ndarray) -> np.ndarray:
     return np.where(there & (values < 60), 1200 + 150 * cloud(2.8, 8), values)
 
 
+def grain_of_film(values: np.ndarray) -> np.ndarray:
+    """Return a breast whose muscle is white and smooth, beside air that is as grainy as the breast."""
+    grain = np.random.default_rng(9).normal(0, 1, values.shape)
+    muscle = 2600 / (1 + np.exp((ACROSS + 0.6 * DOWN - 700) / 12))
+    return np.maximum(values, muscle * (values > 60)) + 400 + grain * np.where(values > 60, 60, 220)
+
+
+def dark_fat(values: np.ndarray) -> np.ndarray:
+    """Return a breast whose fat is dark and smooth between gland and a thin bright line of skin."""
+    inside = breast_truth()
+    depth = ndimage.distance_transform_edt(np.pad(inside, ((0, 0), (200, 0)), mode="edge"))[:, 200:]
+    dense = np.exp(-(((ACROSS - 250) / 120) ** 2) - ((DOWN - 800) / 180) ** 2)
+    fat = 250 + 3 * cloud(2.8, 2) + dense * (1500 + 300 * cloud(2.8, 3)) + 800 * (depth < 20)
+    return np.where(inside, fat, 10).astype(np.float32)
+
+
 @pytest.mark.parametrize(
     "addition",
-    [white_border, rough_border, label_at_the_skin, lead_letters, paddle, scattered_light, another_breast],
+    [
+        white_border,
+        rough_border,
+        label_at_the_skin,
+        lead_letters,
+        paddle,
+        scattered_light,
+        another_breast,
+        grain_of_film,
+        dark_fat,
+    ],
     ids=lambda function: function.__name__.replace("_", " "),
 )
 def test_the_breast_is_found_beside(breast, addition):
