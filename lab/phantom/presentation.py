@@ -16,6 +16,14 @@ from lab.phantom.fields import Field, blur, enlarge, shrink, smooth_step
 WHITE = 4095.0
 NARROWEST = 0.35
 """The least range of line integrals that is spread over a vendor's grey scale: noise would fill it."""
+FINE_PIXELS = 1.2
+"""The blur whose remainder is the fine detail that sharpening lifts."""
+STRUCTURE_MM = (0.25, 1.0)
+"""Between these blurs lies the structure that noise is weighed against."""
+USUAL_NOISE = 0.42
+"""The noise of a pixel of 0.07 mm over that structure at which fine detail gets the vendor's own gain."""
+REGULATION, REGULATED = 0.8, (0.5, 2.0)
+"""How steeply the gain follows that ratio, and within which bounds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,11 +132,30 @@ def present(exposure: Exposure, anatomy: Anatomy, vendor: Vendor, rng: Generator
         removed = removed + part
     removed = removed + muscle * np.float32(rng.uniform(0.2, 1.0))
     tone -= enlarge(removed, 4)
-    tone += np.float32(rng.uniform(*vendor.sharpen)) * (tone - blur(tone, 1.2, truncate=2.5))
+    detail = tone - blur(tone, FINE_PIXELS, truncate=2.5)
+    gain = (1 + rng.uniform(*vendor.sharpen)) * _regulation(tone, coarse, anatomy) - 1
+    tone += np.float32(gain) * detail
     for sigma_mm, gain in ((0.28, rng.uniform(0, 0.5)), (rng.uniform(1.2, 2.5), rng.uniform(0.2, 0.8))):
         low = _inner_low_pass(coarse, weight, sigma_mm / (anatomy.window.spacing_mm * 4))
         tone += np.float32(gain) * (tone - enlarge(low, 4))
     return _toned(tone, anatomy, vendor, rng)
+
+
+def _regulation(tone: Field, coarse: Field, anatomy: Anatomy) -> float:
+    """Return by what the gain of fine detail is multiplied: less where noise would be lifted, more where there is little.
+
+    `coarse`: the tone on 4 x 4 pixels, whose middle scales tell how much structure there is to see. Noise is taken from
+    the diagonal difference of 2 x 2 pixels, which structure hardly reaches.
+    """
+    deep = (anatomy.depth > 3) & (anatomy.pectoral < 0.3)
+    if deep.sum() < 100:
+        return 1.0
+    fine, wide = (sigma_mm / (anatomy.window.spacing_mm * 4) for sigma_mm in STRUCTURE_MM)
+    structure = (blur(coarse, fine, truncate=2.5) - blur(coarse, wide, truncate=2.5))[deep].std()
+    first, second = tone[::4, ::4] + tone[1::4, 1::4], tone[::4, 1::4] + tone[1::4, ::4]
+    noise = (first - second)[deep].std() / 2
+    usual = USUAL_NOISE * structure * 0.07 / anatomy.window.spacing_mm
+    return float(np.clip((usual / max(noise, 1e-6)) ** REGULATION, *REGULATED))
 
 
 def _equalised(anatomy: Anatomy, rng: Generator) -> Field:
