@@ -28,6 +28,7 @@ SKIN_MM = 1.0
 IMPLANT_REMARK = "What looks like an implant was left out; breast that lies over or under it was not read."
 _LOW_PASS, _NOISE = 8, 32
 """Windows of the high-pass and of the noise around, in reader pixels: 0.6 and 2.2 mm at 0.07 mm."""
+_MULTIPLE = max(STRIDE, _NOISE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -173,14 +174,16 @@ def _scaled(picture: Tensor, scale: float) -> Tensor:
 def _padded(picture: Tensor) -> Tensor:
     """Repeat the last row and column until both sides are multiples of the windows."""
     height, width = picture.shape[-2:]
-    multiple = max(STRIDE, _NOISE)
-    return functional.pad(picture, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+    return functional.pad(picture, (0, -width % _MULTIPLE, 0, -height % _MULTIPLE), mode="replicate")
 
 
 def _enlarged(mask: NDArray[np.bool_], picture: Tensor) -> Tensor:
-    """Return a mask of MASK_STEP at the size of a picture, padded as that will be."""
-    map_ = torch.from_numpy(np.ascontiguousarray(mask))[None, None].float()
-    return _padded(functional.interpolate(map_, size=picture.shape[-2:], mode="nearest")) > 0
+    """Return a mask of MASK_STEP at the size of a picture, padded as that will be: the last row and column go on."""
+    down, across = (
+        np.minimum(np.arange(side + -side % _MULTIPLE) * count // side, count - 1)
+        for side, count in zip(picture.shape[-2:], mask.shape, strict=True)
+    )
+    return torch.from_numpy(mask[down][:, across])[None, None]
 
 
 def _channels(picture: Tensor, inside: Tensor, plan: ReaderPlan) -> Tensor:

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 from lab.phantom.fields import blur, generator, power_law
 from lab.phantom.presentation import VENDORS
 from lab.phantom.realism import (
-    BETA,
-    FALL,
-    POWER,
+    REAL_BETA,
+    REAL_FALL,
+    REAL_POWER,
     NoRoomForSpectrum,
     Texture,
     measure_grey,
@@ -26,6 +26,7 @@ from mammography.view import SCREENING_SET
 PITCH_MM = 0.07
 SIDE = 1024
 WHOLE = np.ones((SIDE // 4, SIDE // 4), bool)
+WINDOWS = 40
 VIEWS = sorted(SCREENING_SET, key=str)
 
 
@@ -87,30 +88,39 @@ def test_a_texture_outside_any_band_is_not_like_a_mammogram():
         assert not Texture(**({"beta": 2.8, "power": 5e-4, "fall": 30} | bad)).like_a_mammogram
 
 
+def window(number):
+    """Return what is measured of 72 x 58 mm of a breast, at the vendor's own pitch."""
+    vendor = VENDORS[number % len(VENDORS)]
+    rows, columns = (round(side / vendor.spacing_mm) for side in (72, 58))
+    scene = make_scene(
+        900 + number,
+        view=VIEWS[number % 4],
+        rows=rows,
+        columns=columns,
+        spacing_mm=vendor.spacing_mm,
+        lesions=(),
+        vendor=vendor,
+        density=number // 4 % 4,
+        window=True,
+    )
+    return measure(scene)
+
+
 @pytest.fixture(scope="module")
 def windows():
-    return [
-        measure(
-            make_scene(
-                900 + number,
-                view=VIEWS[number % 4],
-                rows=1024,
-                columns=832,
-                lesions=(),
-                vendor=VENDORS[number % len(VENDORS)],
-                density=number // 4 % 4,
-                window=True,
-            )
-        )
-        for number in range(24)
-    ]
+    return [window(number) for number in range(WINDOWS)]
 
 
-def test_the_median_window_of_the_phantom_lies_in_the_bands(windows):
+def test_most_windows_of_the_phantom_lie_in_every_band(windows):
     textures = [each.texture for each in windows if each.texture is not None]
-    assert len(textures) >= 16
-    for name, (low, high) in {"beta": BETA, "power": POWER, "fall": FALL}.items():
-        assert low <= median(getattr(texture, name) for texture in textures) <= high
+    assert len(textures) >= 0.8 * WINDOWS
+    assert sum(texture.like_a_mammogram for texture in textures) >= 0.7 * len(textures)
+
+
+def test_the_median_window_lies_within_a_tenth_of_real_mammograms(windows):
+    textures = [each.texture for each in windows if each.texture is not None]
+    for name, (low, high) in {"beta": REAL_BETA, "power": REAL_POWER, "fall": REAL_FALL}.items():
+        assert 0.9 * low <= median(getattr(texture, name) for texture in textures) <= 1.1 * high
 
 
 def test_noise_rises_with_brightness(windows):
