@@ -195,7 +195,8 @@ class Assessment:
 
     reader: ReaderIdentity
     read_at: datetime
-    """Aware UTC; the objects take their content date and time from it, so that a rebuild is byte for byte."""
+    """Aware, with the offset of the clock where it was read: an object's date and time are these, or the same moment in
+    the offset that its image states, so that a rebuild anywhere and at any time is byte for byte."""
     images: tuple[ImageReading, ...]
     correspondences: tuple[Correspondence, ...] = ()
     """Each finding stands in at most one."""

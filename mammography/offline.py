@@ -77,7 +77,7 @@ def read(
         typer.echo(str(mistake), err=True)
         raise typer.Exit(2) from mistake
     kinds = frozenset(kind for kind in OBJECTS if kind in (objects or USUAL_OBJECTS))
-    entries = read_files(files, reader, out, datetime.now(UTC), kinds=kinds)
+    entries = read_files(files, reader, out, datetime.now(UTC).astimezone(), kinds=kinds)
     text = json.dumps(entries, indent=2)
     out.mkdir(parents=True, exist_ok=True)
     (out / "findings.json").write_text(text + "\n")

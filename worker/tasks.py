@@ -66,7 +66,7 @@ def _read(workplace: Workplace, claimed: StudyRow, paths: list[Path]) -> None:
                 f"The worker finds no {path}: let its data folder be the node's, or restore the file."
             )
     with Heartbeat(workplace, claimed.study_instance_uid) as heartbeat:
-        assessment = workplace.reader.read_study(paths, read_at=now(), beat=heartbeat.check)
+        assessment = workplace.reader.read_study(paths, read_at=now().astimezone(), beat=heartbeat.check)
     reason = _summary(assessment)
     with workplace.ledger.begin() as session:
         advance(

@@ -207,7 +207,7 @@ class Reader:
     ) -> Assessment:
         """Return the assessment of a study's files, in the order in which they are given.
 
-        Only mammograms get an entry. `read_at` is aware UTC; `beat` is called after every image.
+        Only mammograms get an entry. `read_at` is aware, in local time; `beat` is called after every image.
         """
         headers = [(path, _header(path)) for path in paths]
         presented = {

@@ -192,9 +192,12 @@ def utc_offset(header: Dataset) -> timedelta | None:
 
 
 def local_date_and_time(moment: datetime, header: Dataset) -> tuple[str, str]:
-    """Return DA and TM of an aware moment in the image's own offset; without one, in this process's local time."""
+    """Return DA and TM of an aware moment in the image's own offset; without one, in the offset that the moment has.
+
+    The place and the season of the process that asks have no say in it.
+    """
     offset = utc_offset(header)
-    local = moment.astimezone(None if offset is None else timezone(offset))
+    local = moment if offset is None else moment.astimezone(timezone(offset))
     return local.strftime("%Y%m%d"), local.strftime("%H%M%S")
 
 

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -78,7 +78,9 @@ readers = st.builds(
 assessments = st.builds(
     Assessment,
     reader=readers,
-    read_at=st.datetimes(timezones=st.just(UTC)),
+    read_at=st.datetimes(
+        timezones=st.sampled_from([UTC, timezone(timedelta(hours=9)), timezone(-timedelta(hours=3.5))])
+    ),
     images=st.lists(images, max_size=3).map(tuple),
     correspondences=st.lists(
         st.builds(Correspondence, first=places, second=places, score=shares), max_size=2
@@ -126,7 +128,9 @@ ASSESSMENT = Assessment(
 @given(assessments)
 def test_every_assessment_survives_json(assessment: Assessment) -> None:
     stored = json.dumps(assessment_to_json(assessment), allow_nan=False)
-    assert assessment_from_json(json.loads(stored)) == assessment
+    brought_back = assessment_from_json(json.loads(stored))
+    assert brought_back == assessment
+    assert brought_back.read_at.utcoffset() == assessment.read_at.utcoffset()
 
 
 def test_an_assessment_stored_before_kinds_and_correspondences_were_known_still_reads() -> None:

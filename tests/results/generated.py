@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from random import Random
 
 from pydicom.dataset import Dataset
@@ -69,7 +69,7 @@ def generated_study(random: Random, name: str) -> tuple[list[Dataset], list[Data
         "SpecificCharacterSet": character_set,
         "Rows": ROWS,
         "Columns": COLUMNS,
-        "TimezoneOffsetFromUTC": random.choice(["+0000", "+0530", "-0800"]),
+        "TimezoneOffsetFromUTC": random.choice(["+0000", "+0530", "-0800", ""]),
     }
     images = [_image(random, view, study, common) for view in random.choice(SETS)]
     headers = [header_of(each) for each in images]
@@ -78,7 +78,8 @@ def generated_study(random: Random, name: str) -> tuple[list[Dataset], list[Data
         {each.view.laterality for each in readings if each.view and each.status is ReadStatus.READ}
     )
     matched = random.random() < 0.8
-    moment = datetime(2026, 11, 22, tzinfo=UTC) + timedelta(seconds=random.randrange(10**7))
+    clock = timezone(timedelta(hours=random.choice([-8, 0, 9])))
+    moment = datetime(2026, 11, 22, tzinfo=clock) + timedelta(seconds=random.randrange(10**7))
     assessment = Assessment(
         reader=dataclasses.replace(READER, operating_point=random.choice(["standard", "screening"])),
         read_at=moment,

@@ -1,5 +1,5 @@
 import dataclasses
-from datetime import UTC, datetime
+from datetime import datetime, timedelta, timezone
 from io import BytesIO
 
 import pydicom
@@ -363,11 +363,14 @@ def test_content_date_and_time_are_in_the_offset_of_the_images(offset, date, tim
         assert (each.dataset.InstanceCreationDate, each.dataset.InstanceCreationTime) == (date, time)
 
 
-def test_without_an_offset_the_time_is_local_and_no_offset_is_claimed():
-    local = datetime(2026, 11, 22, 19, 30, 5, tzinfo=UTC).astimezone()
-    report = report_on([header_of(image(R_CC))], reading(header_of(image(R_CC))))
-    assert report.dataset.ContentTime == local.strftime("%H%M%S")
-    assert "TimezoneOffsetFromUTC" not in report.dataset
+def test_without_an_offset_the_time_is_that_of_the_clock_it_was_read_by_and_no_offset_is_claimed():
+    headers = [header_of(image(R_CC))]
+    in_seoul = datetime(2026, 11, 23, 4, 30, 5, tzinfo=timezone(timedelta(hours=9)))
+    read = dataclasses.replace(assessment(reading(headers[0])), read_at=in_seoul)
+    for each in compose(headers=headers, assessment=read, study_instance_uid=STUDY, revision=1):
+        said = each.dataset.InstanceCreationDate, each.dataset.InstanceCreationTime
+        assert said == ("20261123", "043005")
+        assert "TimezoneOffsetFromUTC" not in each.dataset
 
 
 def test_legacy_view_codes_are_translated_and_modifiers_kept():
