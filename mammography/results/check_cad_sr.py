@@ -1,9 +1,11 @@
 """What must be true of a report beyond what any public validator looks at (PS3.3 A.35.5, PS3.16 TID 4000)."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import chain
 
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
 
 from mammography.coordinates import inside
 from mammography.results import codes
@@ -11,14 +13,21 @@ from mammography.results.cad_sr_summaries import outcome, status
 from mammography.results.image_library import side_of, spacing_of_entry
 from mammography.results.source import value_of
 from mammography.results.written_report import (
+    CODE_MEANING,
+    CODE_VALUE,
+    CODING_SCHEME,
+    TYPE,
     Place,
     WrittenFinding,
     WrittenGraphic,
     WrittenReport,
-    is_named,
+    items_of,
     target_of,
+    text_of,
     value_of_item,
 )
+
+_NAME, _VALUE = BaseTag(0x0040A043), BaseTag(0x0040A168)
 
 Headers = Mapping[str, Dataset]
 """The images' headers by SOP Instance UID."""
@@ -59,7 +68,7 @@ def _reference_faults(report: WrittenReport, library: Mapping[Place, str]) -> It
         target = target_of(item)
         if target is not None and target not in library:
             yield f"Item {_at(place)} points at {_at(target)}, which is no image of the library."
-        if item.get("ValueType") == "IMAGE" and place not in library:
+        if text_of(item, TYPE) == "IMAGE" and place not in library:
             yield f"Item {_at(place)} holds an image by value outside the library."
 
 
@@ -153,8 +162,7 @@ def _intent_faults(report: WrittenReport) -> Iterator[str]:
     """No item is to be presented more strongly than the one that holds it: a viewer prunes there (PS3.4 O.2.2.1)."""
     strengths = {
         place[:-1]: _STRENGTH.get(value_of_item(item), -1)
-        for place, item in report.items.items()
-        if is_named(item, codes.RENDERING_INTENT)
+        for place, item in report.called(codes.RENDERING_INTENT)
     }
     for place, strength in strengths.items():
         if strength > strengths.get(place[:-1], 2):
@@ -201,7 +209,7 @@ def _composite_faults(report: WrittenReport, library: Mapping[Place, str]) -> It
             yield f"The certainty of {name} is {certainty} percent."
     tracked = [finding.tracking_uid for finding in report.findings if finding.tracking_uid is not None]
     tracked += [uid for place, _ in report.composites() for uid in report.texts(codes.TRACKING_UID, place)]
-    for uid in sorted({uid for uid in tracked if tracked.count(uid) > 1}):
+    for uid in sorted(uid for uid, times in Counter(tracked).items() if times > 1):
         yield f"The tracking UID {uid} names two lesions."
 
 
@@ -250,12 +258,12 @@ def _wording_faults(report: WrittenReport) -> Iterator[str]:
     """Code meanings are short, without invisible characters (LO, PS3.5 6.2); values are short, and of one scheme."""
     schemes = set()
     for place, item in report.items.items():
-        for code in chain(item.get("ConceptNameCodeSequence") or [], item.get("ConceptCodeSequence") or []):
-            meaning = str(code.CodeMeaning)
-            schemes.add(str(code.CodingSchemeDesignator))
+        for code in chain(items_of(item, _NAME), items_of(item, _VALUE)):
+            meaning = text_of(code, CODE_MEANING)
+            schemes.add(text_of(code, CODING_SCHEME))
             if not meaning.isascii() or meaning != meaning.strip() or not 0 < len(meaning) <= 64:
                 yield f"Item {_at(place)} has the code meaning {meaning!r}, which is no clean LO."
-            if not 0 < len(str(code.CodeValue)) <= 16:
+            if not 0 < len(text_of(code, CODE_VALUE)) <= 16:
                 yield f"Item {_at(place)} has a code value that is no SH."
     if {"SCT", "SRT"} <= schemes:
         yield "The report mixes SNOMED CT with the codes that it replaced."

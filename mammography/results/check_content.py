@@ -3,7 +3,7 @@
 The value sets are pydicom's, not those that we write from: two tables that agree are better than one.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cache
 
 from pydicom.dataset import Dataset
@@ -12,7 +12,16 @@ from pydicom.sr.coding import Code as StandardCode
 from pydicom.tag import BaseTag
 
 from mammography.results import codes
-from mammography.results.written_report import Place, WrittenReport, target_of
+from mammography.results.written_report import (
+    CODE_VALUE,
+    CODING_SCHEME,
+    TYPE,
+    Place,
+    WrittenReport,
+    items_of,
+    target_of,
+    text_of,
+)
 
 _FINDING, _COMPOSITE = codes.SINGLE_IMAGE_FINDING.value, codes.COMPOSITE_FEATURE.value
 _ALGORITHM = (codes.ALGORITHM_NAME, codes.ALGORITHM_VERSION)
@@ -97,8 +106,7 @@ _NAME, _VALUE, _MEASURED, _UNITS = (
     BaseTag(0x0040A300),
     BaseTag(0x004008EA),
 )
-_RELATIONSHIP, _TYPE, _NUMBER = BaseTag(0x0040A010), BaseTag(0x0040A040), BaseTag(0x0040A30A)
-_CODE, _SCHEME = BaseTag(0x00080100), BaseTag(0x00080102)
+_RELATIONSHIP, _NUMBER = BaseTag(0x0040A010), BaseTag(0x0040A30A)
 
 
 def document_faults(dataset: Dataset, template: str) -> Iterator[str]:
@@ -133,9 +141,11 @@ def _predecessor_faults(dataset: Dataset, name: str) -> Iterator[str]:
 def content_faults(report: WrittenReport) -> Iterator[str]:
     """Yield what TID 4000 and the table of relationships forbid in a CAD report."""
     names = {
-        place: _text(name, _CODE) for place, item in report.items.items() for name in _items(item, _NAME)[:1]
+        place: text_of(name, CODE_VALUE)
+        for place, item in report.items.items()
+        for name in items_of(item, _NAME)[:1]
     }
-    types = {place: _text(item, _TYPE) for place, item in report.items.items()}
+    types = {place: text_of(item, TYPE) for place, item in report.items.items()}
     for section in _SECTIONS:
         count = len(report.named(section))
         if count != 1:
@@ -157,7 +167,7 @@ def _relationship_faults(place: Place, item: Dataset, types: Mapping[Place, str]
     """An item belongs to its parent in a way that the IOD allows, and is by reference only where it may be."""
     if len(place) == 1:
         return
-    relationship = _text(item, _RELATIONSHIP)
+    relationship = text_of(item, _RELATIONSHIP)
     sources, targets = _RELATIONSHIPS.get(relationship, (frozenset(), frozenset()))
     parent = types[place[:-1]]
     if target_of(item) is None:
@@ -174,40 +184,26 @@ def _relationship_faults(place: Place, item: Dataset, types: Mapping[Place, str]
 def _value_faults(place: Place, item: Dataset, name: str, value_type: str) -> Iterator[str]:
     """A code comes from its concept's context group, a number has one unit, and a percentage is one."""
     if value_type == "CODE":
-        values = _items(item, _VALUE)
+        values = items_of(item, _VALUE)
         if len(values) != 1:
             yield f"Item {at(place)} is a code without exactly one value."
         elif name in VALUE_SETS and not _in_group(
-            VALUE_SETS[name], _text(values[0], _CODE), _text(values[0], _SCHEME)
+            VALUE_SETS[name], text_of(values[0], CODE_VALUE), text_of(values[0], CODING_SCHEME)
         ):
             yield (
                 f"Item {at(place)} has the value {values[0].get('CodeMeaning')!r}, "
                 f"which is not in CID {VALUE_SETS[name]}."
             )
     elif value_type == "NUM":
-        values = _items(item, _MEASURED)
-        units = [unit for value in values for unit in _items(value, _UNITS)]
+        values = items_of(item, _MEASURED)
+        units = [unit for value in values for unit in items_of(value, _UNITS)]
         if len(values) != 1 or len(units) != 1:
             yield f"Item {at(place)} is a number without exactly one value and unit."
         elif (
-            _text(units[0], _CODE) == codes.PERCENT.value and not 0 <= float(_text(values[0], _NUMBER)) <= 100
+            text_of(units[0], CODE_VALUE) == codes.PERCENT.value
+            and not 0 <= float(text_of(values[0], _NUMBER)) <= 100
         ):
-            yield f"Item {at(place)} is {_text(values[0], _NUMBER)} percent."
-
-
-def _items(dataset: Dataset, tag: BaseTag) -> Sequence[Dataset]:
-    """Return the items of a sequence, none where there is none."""
-    return (dataset[tag].value or ()) if tag in dataset else ()
-
-
-def _text(dataset: Dataset, tag: BaseTag) -> str:
-    """Return a text of the default repertoire, undecoded where pydicom has not decoded it: that costs most of a look."""
-    value = dataset.get_item(tag).value if tag in dataset else ""
-    return (
-        value.decode("ascii", "replace").rstrip(" \0")
-        if isinstance(value, bytes)
-        else str("" if value is None else value)
-    )
+            yield f"Item {at(place)} is {text_of(values[0], _NUMBER)} percent."
 
 
 @cache

@@ -1,10 +1,10 @@
 """A Mammography CAD SR as it stands in its file: content items by place, findings as points on images."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag
 
 from mammography.coordinates import ImagePoint
 from mammography.results import codes
@@ -56,20 +56,25 @@ class WrittenReport:
         self.dataset = dataset
         self.items: dict[Place, Dataset] = dict(_walk(dataset, (1,)))
         self._below: dict[tuple[Place, str, str], list[tuple[Place, Dataset]]] = {}
+        self._called: dict[tuple[str, str], list[tuple[Place, Dataset]]] = {}
         for place, item in self.items.items():
-            for name in item[_NAME].value if _NAME in item else ():
-                self._below.setdefault((place[:-1], *current(*_identity(name))), []).append((place, item))
-        self.findings: list[WrittenFinding] = [
-            self._finding(place, item)
-            for place, item in self.items.items()
-            if is_named(item, codes.SINGLE_IMAGE_FINDING)
-        ]
+            for name in items_of(item, _NAME):
+                concept = current(*_identity(name))
+                self._below.setdefault((place[:-1], *concept), []).append((place, item))
+                self._called.setdefault(concept, []).append((place, item))
+        self._found = {
+            place: self._finding(place, item) for place, item in self.called(codes.SINGLE_IMAGE_FINDING)
+        }
+        self.findings: list[WrittenFinding] = list(self._found.values())
 
     def children(self, place: Place) -> list[tuple[Place, Dataset]]:
         """Return the items right below a place, by value and by reference."""
         item = self.items[place]
-        below = item[_CONTENT].value if _CONTENT in item else ()
-        return [((*place, number), item) for number, item in enumerate(below, start=1)]
+        return [((*place, number), item) for number, item in enumerate(items_of(item, _CONTENT), start=1)]
+
+    def called(self, concept: Code) -> list[tuple[Place, Dataset]]:
+        """Return the items with a concept name anywhere, in document order."""
+        return self._called.get((concept.value, concept.scheme), [])
 
     def named(self, concept: Code, below: Place = (1,)) -> list[tuple[Place, Dataset]]:
         """Return the items with a concept name right below a place."""
@@ -81,7 +86,7 @@ class WrittenReport:
             place: str(item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
             for section, _ in self.named(codes.IMAGE_LIBRARY)
             for place, item in self.children(section)
-            if item.get("ValueType") == "IMAGE"
+            if text_of(item, TYPE) == "IMAGE"
         }
 
     def detected(self, container: Code) -> list[Place]:
@@ -116,17 +121,13 @@ class WrittenReport:
     def composites(self) -> list[tuple[Place, list[WrittenFinding]]]:
         """Return every Composite Feature with the findings that it is inferred from (TID 4004)."""
         return [
-            (place, [self._finding(*part) for part in self.named(codes.SINGLE_IMAGE_FINDING, place)])
-            for place, item in self.items.items()
-            if is_named(item, codes.COMPOSITE_FEATURE)
+            (place, [self._found[part] for part, _ in self.named(codes.SINGLE_IMAGE_FINDING, place)])
+            for place, _ in self.called(codes.COMPOSITE_FEATURE)
         ]
 
     def inner(self, finding: WrittenFinding) -> list[WrittenFinding]:
         """Return the findings that a finding is inferred from."""
-        return [
-            self._finding(place, item)
-            for place, item in self.named(codes.SINGLE_IMAGE_FINDING, finding.place)
-        ]
+        return [self._found[place] for place, _ in self.named(codes.SINGLE_IMAGE_FINDING, finding.place)]
 
     def value_below(self, place: Place, concept: Code) -> str | None:
         """Return the value of the first item with a concept name below a place, as a string."""
@@ -158,29 +159,39 @@ class WrittenReport:
         return None
 
 
-_NAME, _CONTENT, _TARGET = (
-    Tag(keyword)
-    for keyword in ("ConceptNameCodeSequence", "ContentSequence", "ReferencedContentItemIdentifier")
-)
+TYPE = BaseTag(0x0040A040)
+"""Value Type (0040,A040)."""
+CODE_VALUE, CODING_SCHEME, CODE_MEANING = BaseTag(0x00080100), BaseTag(0x00080102), BaseTag(0x00080104)
+_NAME, _CONTENT, _TARGET = BaseTag(0x0040A043), BaseTag(0x0040A730), BaseTag(0x0040DB73)
+_CODE, _MEASURED, _NUMBER = BaseTag(0x0040A168), BaseTag(0x0040A300), BaseTag(0x0040A30A)
 
 
 def _walk(item: Dataset, place: Place) -> Iterator[tuple[Place, Dataset]]:
     """Yield every content item with its place, parents first."""
     yield place, item
-    if _CONTENT in item:
-        for number, child in enumerate(item[_CONTENT].value, start=1):
-            yield from _walk(child, (*place, number))
+    for number, child in enumerate(items_of(item, _CONTENT), start=1):
+        yield from _walk(child, (*place, number))
+
+
+def items_of(dataset: Dataset, tag: BaseTag) -> Sequence[Dataset]:
+    """Return the items of a sequence, none where there is none."""
+    return (dataset[tag].value or ()) if tag in dataset else ()
+
+
+def text_of(dataset: Dataset, tag: BaseTag) -> str:
+    """Return a text of the default repertoire, empty where there is none; undecoded where pydicom has not decoded it.
+
+    To let pydicom decode each would cost most of a look at a report.
+    """
+    value = dataset.get_item(tag).value if tag in dataset else None
+    if isinstance(value, bytes):
+        return value.decode("ascii", "replace").rstrip(" \0")
+    return "" if value is None else str(value)
 
 
 def _identity(code: Dataset) -> tuple[str, str]:
     """Return value and scheme of a code."""
-    return str(code.get("CodeValue")), str(code.get("CodingSchemeDesignator"))
-
-
-def is_named(item: Dataset, concept: Code) -> bool:
-    """Return whether an item's concept name is this code."""
-    names = item[_NAME].value if _NAME in item else []
-    return bool(names) and current(*_identity(names[0])) == (concept.value, concept.scheme)
+    return text_of(code, CODE_VALUE), text_of(code, CODING_SCHEME)
 
 
 def target_of(item: Dataset) -> Place | None:
@@ -193,11 +204,11 @@ def target_of(item: Dataset) -> Place | None:
 
 def value_of_item(item: Dataset) -> str:
     """Return an item's value: the code value, the number, or the string."""
-    match item.get("ValueType"):
+    match text_of(item, TYPE):
         case "CODE":
-            return current(*_identity(item.ConceptCodeSequence[0]))[0]
+            return current(*_identity(item[_CODE].value[0]))[0]
         case "NUM":
-            return str(item.MeasuredValueSequence[0].NumericValue)
+            return text_of(item[_MEASURED].value[0], _NUMBER).strip()
         case "UIDREF":
             return str(item.UID)
         case "TEXT":

@@ -20,6 +20,7 @@ from mammography.finding import (
     ReadStatus,
     Speck,
 )
+from mammography.results.codes import Code
 from mammography.results.compose import compose
 from mammography.results.composed import ComposedObject
 from mammography.uid import UidRole, mint
@@ -196,3 +197,8 @@ def answered(
         study_instance_uid=STUDY,
         revision=1,
     )
+
+
+def is_named(item: Dataset, concept: Code) -> bool:
+    """Return whether a content item's concept name is this code."""
+    return any(name.CodeValue == concept.value for name in item.get("ConceptNameCodeSequence", []))

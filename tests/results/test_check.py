@@ -11,9 +11,9 @@ from mammography.results.codes import Code
 from mammography.results.composed import MAMMOGRAPHY_CAD_SR, ComposedObject
 from mammography.results.content import code_dataset
 from mammography.results.source import evidence_of
-from mammography.results.written_report import WrittenReport, is_named
+from mammography.results.written_report import WrittenReport
 from mammography.uid import UidRole, mint
-from tests.results.mammograms import L_CC, R_CC, STUDY, answered, cluster, header_of, image
+from tests.results.mammograms import L_CC, R_CC, STUDY, answered, cluster, header_of, image, is_named
 
 OTHER = mint(UidRole.PHANTOM, "another image")
 IMAGES = [
@@ -35,7 +35,7 @@ def objects() -> list[ComposedObject]:
 
 def items(report: Dataset, concept: Code) -> Iterator[Dataset]:
     """Yield the content items of a concept in document order."""
-    yield from (item for item in WrittenReport(report).items.values() if is_named(item, concept))
+    yield from (item for _, item in WrittenReport(report).called(concept))
 
 
 def first(report: Dataset, concept: Code) -> Dataset:

@@ -14,8 +14,16 @@ from mammography.results.compose import compose
 from mammography.results.composed import ComposedObject
 from mammography.results.content import code_dataset
 from mammography.results.options import ComposeOptions
-from mammography.results.written_report import WrittenReport, is_named
-from tests.results.mammograms import STUDY, assessment, cluster, header_of, reading, screening_images
+from mammography.results.written_report import WrittenReport
+from tests.results.mammograms import (
+    STUDY,
+    assessment,
+    cluster,
+    header_of,
+    is_named,
+    reading,
+    screening_images,
+)
 
 HEADERS = [header_of(each) for each in screening_images()]
 BENIGN = cluster(110, 150, call=FindingAssessment.BENIGN)
@@ -45,7 +53,7 @@ def objects() -> list[ComposedObject]:
 
 
 def all_of(report: Dataset, concept: Code) -> list[Dataset]:
-    return [item for item in WrittenReport(report).items.values() if is_named(item, concept)]
+    return [item for _, item in WrittenReport(report).called(concept)]
 
 
 def child(item: Dataset, concept: Code) -> Dataset:

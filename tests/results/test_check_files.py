@@ -14,7 +14,7 @@ from mammography.results import codes, commands
 from mammography.results.check_files import judge
 from mammography.results.compose import compose
 from mammography.results.composed import ComposedObject, Predecessor
-from mammography.results.written_report import WrittenReport, is_named
+from mammography.results.written_report import WrittenReport
 from tests.results.mammograms import (
     READ_AT,
     STUDY,
@@ -54,7 +54,7 @@ def second_answer(predecessor: Dataset) -> list[Dataset]:
 
 
 def first(report: Dataset, concept: codes.Code) -> Dataset:
-    return next(item for item in WrittenReport(report).items.values() if is_named(item, concept))
+    return next(item for _, item in WrittenReport(report).called(concept))
 
 
 def mark_of(state: Dataset) -> Dataset:
