@@ -28,9 +28,11 @@ class RunningNode:
         self.ledger_url = changes.get("ledger_url", f"sqlite:///{folder}/var/ledger.db")
         self.data_dir = folder / "var"
         self.config = folder / "mammocalc.toml"
+        objects = changes.get("objects", '["cad-sr", "gsps"]')
         destination = (
             f'[[destinations]]\nname = "pacs"\nae_title = "ORTHANC"\nhost = "127.0.0.1"\nport = {pacs_port}\n'
             "commitment = true\n"
+            f"objects = {objects}\n"
             if pacs_port
             else ""
         )

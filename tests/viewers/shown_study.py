@@ -107,6 +107,8 @@ def draw(folder: Path) -> ShownStudy:
         view = str(scene.view)
         image = to_dicom(scene, seed=SEED, syntax="explicit")
         stamp(image)
+        # OHIF 3.13.2 shows no image that states a VOI LUT Function; LINEAR is what is meant without (PS3.3 C.11.2.1.2)
+        assert image.pop("VOILUTFunction").value == "LINEAR"
         images[view], files[view] = image, folder / f"{view.replace(' ', '_')}.dcm"
         image.save_as(files[view], enforce_file_format=True)
         readings.append(_reading(image, scene))

@@ -16,16 +16,15 @@ SCREEN_PIXELS = 3.0
 
 @pytest.fixture
 def seen(shown_study, tmp_path, mammo_image_viewer):
-    """Return what is wrong with the marks of each view, if the study is answered like this."""
+    """Return what is wrong with the marks of each view that a report draws, beside these outlines."""
 
-    def judged(**answer) -> dict[str, list[str]]:
-        (report,) = shown_study.answer(tmp_path / "answer", "cad-sr", **answer)
+    def judged(report, outlines) -> dict[str, list[str]]:
         pictures = shown_with(report, list(shown_study.files.values()), tmp_path / "screen")
         return {
             view: complaints(
                 yellow(picture),
                 hung(picture, squares_of(COLUMNS, ROWS)),
-                shown_study.outlines[view],
+                outlines[view],
                 tolerance=SCREEN_PIXELS,
                 filled=True,
             )
@@ -45,16 +44,18 @@ def mammo_image_viewer():
         pytest.skip(f"{', '.join(missing)} not installed: `apt-get install libpixelmed-java` brings it.")
 
 
-def test_every_finding_is_drawn_where_it_lies_and_what_is_no_lesion_is_not(shown_study, seen):
+def test_every_finding_that_the_node_delivers_is_drawn_where_it_lies(delivered, seen):
+    assert all(delivered.outlines.values())
+    assert seen(delivered.report, delivered.outlines) == {"R MLO": [], "L MLO": [], "R CC": [], "L CC": []}
+
+
+def test_a_shifted_mark_a_missing_one_and_one_not_for_presentation_are_noticed(shown_study, seen, tmp_path):
     assert [len(shown_study.outlines[view]) for view in ("R CC", "R MLO", "L CC", "L MLO")] == [1, 1, 0, 1]
-    assert seen() == {"R MLO": [], "L MLO": [], "R CC": [], "L CC": []}
-
-
-def test_a_shifted_mark_a_missing_one_and_one_not_for_presentation_are_noticed(shown_study, seen):
     wrong = otherwise(shown_study.assessment, shifts={"R CC": 15.0}, left_out=["R MLO"])
-    said = seen(assessment=wrong, benign=False)
+    (report,) = shown_study.answer(tmp_path / "answer", "cad-sr", assessment=wrong, benign=False)
+    said = seen(report, shown_study.outlines)
     nothing = "Outline 1 is not drawn."
     assert said["R CC"], "A mark that lies 15 pixels off is not noticed."
     assert said["R MLO"] == [nothing]
     assert said["L MLO"] == [nothing], "A finding that is not for presentation is drawn."
-    assert said["L CC"] == []
+    assert said["L CC"] == [], "What is no lesion is drawn."
