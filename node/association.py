@@ -1,54 +1,48 @@
-"""Associations that other application entities open with us: who may, what we accept, and what we answer."""
+"""Associations that other application entities open with us: who may, how many, and what their end says."""
 
 import itertools
 import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from io import BytesIO
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
-from socketserver import BaseServer
 from time import monotonic, sleep
-from typing import Any, cast
+from typing import Any
 
 import structlog
-from pydicom.dataset import Dataset
-from pydicom.uid import UID
-from pynetdicom import AE, _config, evt
-from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
-from pynetdicom.pdu_primitives import A_ASSOCIATE, P_DATA
-from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 from sqlalchemy.exc import SQLAlchemyError
-from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars
-from typing_extensions import override
+from structlog.contextvars import bound_contextvars
 
-from mammography.results.composed import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.commitment import CommitmentReport
-from node.dimse_status import SUCCESS, InstanceRefused, StorageExhausted, answer_to, error_comment
-from node.instance_header import MALFORMED
-from node.negotiation import services_of_unknown_classes, storage_contexts
-from node.reception import Announcement, Arrival, Reception
+from node.conversation import SILENCE, Conversation, InstanceStore, Services
+from node.porter import Call, Porter
+from node.wire.pdu import rejection
 
 _log = structlog.get_logger()
 
-MAXIMUM_PDU_BYTES = 128 << 10
-"""What we let a sender put into one PDU: more gains nothing, 16 KB costs a third (PS3.8 annex D.1)."""
-MAXIMUM_ASSOCIATIONS = 64
-ACSE_TIMEOUT = timedelta(seconds=30)
-DIMSE_TIMEOUT = timedelta(seconds=60)
-NETWORK_TIMEOUT = timedelta(seconds=60)
-"""How long a sender may be silent within an association."""
+_BACKLOG = 512
 
-_VERIFICATION = UID("1.2.840.10008.1.1")
-_STORAGE_COMMITMENT_PUSH_MODEL = UID("1.2.840.10008.1.20.1")
 
-_CALLING_AE_TITLE_NOT_RECOGNIZED = (0x01, 0x01, 0x03)
-"""Rejected permanently by the service user (PS3.8 9.3.4)."""
-_PROCESSING_FAILURE = 0x0110
-_INVALID_ARGUMENT_VALUE = 0x0115
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """One way to reject an association."""
+
+    result: int
+    source: int
+    reason: int
+    meaning: str
+    """As the standard words it (PS3.8 table 9-21)."""
+
+    @property
+    def pdu(self) -> bytes:
+        """A-ASSOCIATE-RJ."""
+        return rejection(self.result, self.source, self.reason)
+
+
+CALLING_NOT_RECOGNIZED = Rejection(result=1, source=1, reason=3, meaning="calling AE title not recognized")
+CALLED_NOT_RECOGNIZED = Rejection(result=1, source=1, reason=7, meaning="called AE title not recognized")
+LIMIT_EXCEEDED = Rejection(result=2, source=3, reason=2, meaning="local limit exceeded")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +60,18 @@ class Caller:
         return ae_title.strip() == self.ae_title.strip() and peer in self.network
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a caller may cost."""
+
+    associations: int = 64
+    """At the same time, of all callers."""
+    request_timeout: timedelta = timedelta(seconds=10)
+    """From the connection to the last byte of the request for an association (the ARTIM timer, PS3.8 9.1.5)."""
+    silence: timedelta = SILENCE
+    """Within an association, and for how long a message may trickle."""
+
+
 class Acceptor:
     """Our application entity as the acceptor of associations.
 
@@ -77,33 +83,35 @@ class Acceptor:
     everybody is accepted.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what an application entity is told
         self,
         *,
         ae_title: str,
         host: str,
         port: int,
-        reception: Reception,
+        reception: InstanceStore[Any],
         on_study_touched: Callable[[str], None],
         on_commitment: Callable[[CommitmentReport], None],
         callers: Sequence[Caller] = (),
+        limits: Limits | None = None,
     ) -> None:
+        self._ae_title = ae_title.strip()
         self._address = (host, port)
         self._reception = reception
         self._on_study_touched = on_study_touched
         self._on_commitment = on_commitment
         self._callers = tuple(callers)
+        self._limits = limits or Limits()
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        self._open: set[Association] = set()
-        self._stored_into: dict[Association, set[str]] = {}
-        self._server: _Server | None = None
-        self._entity = _entity(ae_title)
+        self._open: dict[int, Conversation[Any]] = {}
+        self._stored_into: dict[int, set[str]] = {}
+        self._porter: Porter | None = None
 
     @property
     def port(self) -> int:
         """The port that it listens on; where 0 was asked for, the one that it was given."""
-        return self._address[1] if self._server is None else int(self._server.server_address[1])
+        return self._address[1]
 
     def start(self) -> None:
         """Listen, and answer from threads of its own.
@@ -113,115 +121,84 @@ class Acceptor:
         """
         if not self._callers:
             _log.warning("everybody-may-call", advice="list those who may under [[callers]]")
-        _config.LOG_HANDLER_LEVEL = "none"  # the library would log every PDU's headers
-        server = _Server(self, self._entity, self._address, self._handlers())
-        self._server = server
-        threading.Thread(target=server.serve_forever, args=(0.1,), name="acceptor", daemon=True).start()
+        family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
+        listener = socket.create_server(self._address, family=family, backlog=_BACKLOG)
+        self._address = (self._address[0], int(listener.getsockname()[1]))
+        self._porter = Porter(listener, self, patience=self._limits.request_timeout)
+        threading.Thread(target=self._porter.serve, name="porter", daemon=True).start()
 
     def stop(self, timeout: timedelta = timedelta(seconds=10)) -> None:
         """Accept nothing more, let open associations end, and abort what is left after `timeout`."""
-        if self._server is None:
+        if self._porter is None:
             return
-        self._server.stop()
+        self._porter.stop()
         self._wait_until_nobody_calls(timeout)
-        for association in self._conversations():
-            association.abort()
+        for conversation in self._conversations():
+            conversation.abort()
         self._wait_until_nobody_calls(timeout)
-        self._server = None
+        self._porter = None
 
-    def adopt(self, association: Association) -> None:
-        """Take a new connection in: its data sets go through `reception` to the disk."""
-        association.dimse = _Receiving(association, self._reception)
+    def objection(self, call: Call) -> bytes | None:
+        """Return the A-ASSOCIATE-RJ for somebody who may not call, or who calls somebody else; None for others."""
+        if self._callers and not any(
+            caller.is_it(call.calling_ae_title, call.address) for caller in self._callers
+        ):
+            return self._rejected(call, CALLING_NOT_RECOGNIZED)
+        if call.called_ae_title != self._ae_title:
+            return self._rejected(call, CALLED_NOT_RECOGNIZED)
+        return None
+
+    def welcome(self, connection: socket.socket, call: Call, request: bytes) -> bytes | None:
+        """Give a caller a place and a thread of its own; or return the A-ASSOCIATE-RJ if there is none."""
+        number = next(self._numbers)
+        services = Services(
+            store=self._reception,
+            on_stored=lambda study_instance_uid: self._remember(number, study_instance_uid),
+            on_commitment=self._on_commitment,
+        )
         with self._lock:
-            self._open.add(association)
+            if len(self._open) >= self._limits.associations:
+                return self._rejected(call, LIMIT_EXCEEDED)
+            conversation = Conversation(connection, call, services=services, silence=self._limits.silence)
+            self._open[number] = conversation
+        threading.Thread(
+            target=self._converse,
+            args=(number, conversation, call, request),
+            name=f"association-{number}",
+            daemon=True,
+        ).start()
+        return None
 
-    def part(self, association: Association) -> None:
-        """Let a connection go whose threads have ended: what it left half sent is removed."""
-        self._association_ended(association)
-        cast(_Receiving, association.dimse).discard_all()
-        with self._lock:
-            self._open.discard(association)
-
-    def _handlers(self) -> list[Any]:
-        return [
-            (evt.EVT_REQUESTED, self._on_requested),
-            (evt.EVT_SOP_COMMON, services_of_unknown_classes),
-            (evt.EVT_ACCEPTED, self._on_accepted),
-            (evt.EVT_REJECTED, self._on_rejected),
-            (evt.EVT_RELEASED, self._on_released),
-            (evt.EVT_ABORTED, self._on_aborted),
-            (evt.EVT_C_STORE, self._on_store),
-            (evt.EVT_N_EVENT_REPORT, self._on_event_report),
-        ]
-
-    def _on_requested(self, event: evt.Event) -> None:
-        """Reject strangers; let everybody else store whatever they propose.
-
-        Storage is offered only here, after the check, so that an error in it opens nothing.
-        """
-        association = event.assoc
-        request = cast(A_ASSOCIATE, association.requestor.primitive)
-        calling, address = str(request.calling_ae_title).strip(), str(association.requestor.address)
-        bind_contextvars(association=next(self._numbers), calling_ae_title=calling, calling_address=address)
-        if self._callers and not any(caller.is_it(calling, address) for caller in self._callers):
-            association.acse.send_reject(*_CALLING_AE_TITLE_NOT_RECOGNIZED)
-            self._on_rejected(event)
-            association.kill()
-            return
-        association.acceptor.supported_contexts = [
-            *association.acceptor.supported_contexts,
-            *storage_contexts(request.presentation_context_definition_list),
-        ]
-
-    def _on_accepted(self, event: evt.Event) -> None:
-        _log.info("association-accepted", contexts=len(event.assoc.accepted_contexts))
-
-    def _on_rejected(self, event: evt.Event) -> None:
-        answer = cast(A_ASSOCIATE, event.assoc.acceptor.primitive)
-        called = cast(A_ASSOCIATE, event.assoc.requestor.primitive).called_ae_title
-        _log.warning("association-rejected", called_ae_title=str(called), reason=answer.reason_str)
-
-    def _on_released(self, event: evt.Event) -> None:
-        _log.info("association-released")
-        self._association_ended(event.assoc)
-
-    def _on_aborted(self, event: evt.Event) -> None:
-        _log.warning("association-aborted")
-        self._association_ended(event.assoc)
-
-    def _on_store(self, event: evt.Event) -> int | Dataset:
-        """Answer a C-STORE: success only once the instance is synced, named and in the ledger."""
-        data_set = cast(_IncomingDataSet, cast(Any, event.request).DataSet)
-        try:
-            study_instance_uid = self._reception.keep(data_set.arrival, now=_now())
-        except (InstanceRefused, StorageExhausted) as refusal:
-            answer = Dataset()
-            answer.Status = answer_to(refusal).code
-            answer.ErrorComment = error_comment(refusal)
-            return answer
-        with self._lock:
-            self._stored_into.setdefault(event.assoc, set()).add(study_instance_uid)
-        return SUCCESS.code
-
-    def _on_event_report(self, event: evt.Event) -> tuple[int, None]:
-        """Take a Storage Commitment report in (PS3.4 J.3.3); one that we cannot record is asked for again."""
-        with bound_contextvars(calling_ae_title=str(event.assoc.requestor.ae_title).strip()):
+    def _converse(self, number: int, conversation: Conversation[Any], call: Call, request: bytes) -> None:
+        with bound_contextvars(
+            association=number, calling_ae_title=call.calling_ae_title, calling_address=call.address
+        ):
             try:
-                report = CommitmentReport.from_event(event.event_information)
-            except MALFORMED as failure:
-                _log.warning("commitment-report-malformed", reason=str(failure))
-                return _INVALID_ARGUMENT_VALUE, None
-            try:
-                self._on_commitment(report)
-            except SQLAlchemyError as failure:
-                _log.error("ledger-away", reason=type(failure).__name__)
-                return _PROCESSING_FAILURE, None
-        return SUCCESS.code, None
+                conversation.hold(request)
+            finally:
+                self._association_ended(number)
+                conversation.hang_up()
+                with self._lock:
+                    del self._open[number]
 
-    def _association_ended(self, association: Association) -> None:
-        """Say which studies nobody stores into any more; a second end of the same association says nothing."""
+    def _rejected(self, call: Call, why: Rejection) -> bytes:
+        _log.warning(
+            "association-rejected",
+            calling_ae_title=call.calling_ae_title,
+            calling_address=call.address,
+            called_ae_title=call.called_ae_title,
+            reason=why.meaning,
+        )
+        return why.pdu
+
+    def _remember(self, number: int, study_instance_uid: str) -> None:
         with self._lock:
-            mine = self._stored_into.pop(association, set())
+            self._stored_into.setdefault(number, set()).add(study_instance_uid)
+
+    def _association_ended(self, number: int) -> None:
+        """Say which studies nobody stores into any more."""
+        with self._lock:
+            mine = self._stored_into.pop(number, set())
             others = set().union(*self._stored_into.values())
         for study_instance_uid in sorted(mine - others):
             try:
@@ -231,144 +208,11 @@ class Acceptor:
                     "ledger-away", study_instance_uid=study_instance_uid, reason=type(failure).__name__
                 )
 
-    def _conversations(self) -> list[Association]:
+    def _conversations(self) -> list[Conversation[Any]]:
         with self._lock:
-            return list(self._open)
+            return list(self._open.values())
 
     def _wait_until_nobody_calls(self, timeout: timedelta) -> None:
         deadline = monotonic() + timeout.total_seconds()
         while self._conversations() and monotonic() < deadline:
             sleep(0.02)
-
-
-class _Server(ThreadedAssociationServer):
-    """Listens, with room for many modalities that call at the same moment."""
-
-    request_queue_size = 128
-    daemon_threads = True
-
-    def __init__(self, acceptor: Acceptor, entity: AE, address: tuple[str, int], handlers: list[Any]) -> None:
-        self.acceptor = acceptor
-        super().__init__(
-            entity,
-            address,
-            entity.ae_title,
-            entity.supported_contexts,
-            evt_handlers=handlers,
-            request_handler=_Conversation,
-        )
-
-    def stop(self) -> None:
-        """Stop listening; associations that are open stay."""
-        BaseServer.shutdown(self)
-        self.server_close()
-
-
-class _Conversation(RequestHandler):
-    """One connection, from its first byte until its threads have ended."""
-
-    association: Association
-
-    @override
-    def handle(self) -> None:
-        """Run the association, and tell the acceptor when nothing of it is left.
-
-        A release and an abort are events; a connection that breaks, or a library thread that dies, is not
-        always one, so the end of the thread is what counts.
-        """
-        super().handle()
-        self.association.join()
-        cast(_Server, self.server).acceptor.part(self.association)
-        clear_contextvars()
-
-    @override
-    def _create_association(self) -> Association:
-        connection = cast(socket.socket, self.request)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        connection.settimeout(NETWORK_TIMEOUT.total_seconds())
-        self.association = super()._create_association()
-        cast(_Server, self.server).acceptor.adopt(self.association)
-        return self.association
-
-
-class _Receiving(DIMSEServiceProvider):
-    """Reads messages, and lets the data set of a C-STORE grow on the disk instead of in memory."""
-
-    def __init__(self, association: Association, reception: Reception) -> None:
-        super().__init__(association)
-        self._reception = reception
-        self._arrivals: list[Arrival] = []
-
-    @override
-    def receive_primitive(self, primitive: P_DATA) -> None:
-        """Take the next fragments in."""
-        if self.message is None:
-            self.message = DIMSEMessage()
-            self.message.data_set = _IncomingDataSet(self, self.message)
-        super().receive_primitive(primitive)
-
-    def begin(self, message: DIMSEMessage) -> Arrival:
-        """Begin the arrival that a C-STORE command announces."""
-        command = message.command_set
-        syntaxes = {context.context_id: context.transfer_syntax for context in self.assoc.accepted_contexts}
-        arrival = self._reception.begin(
-            Announcement(
-                sop_class_uid=str(command.get("AffectedSOPClassUID") or ""),
-                sop_instance_uid=str(command.get("AffectedSOPInstanceUID") or ""),
-                transfer_syntax_uid=str(next(iter(syntaxes.get(message.context_id, ())), "")),
-                calling_ae_title=str(self.assoc.requestor.ae_title).strip(),
-            )
-        )
-        self._arrivals = [*(other for other in self._arrivals if other.path.exists()), arrival]
-        return arrival
-
-    def discard_all(self) -> None:
-        """Remove what was not sent to its end."""
-        for arrival in self._arrivals:
-            arrival.discard()
-
-
-class _IncomingDataSet(BytesIO):
-    """Where the library writes a message's data set: in memory, but that of a C-STORE into an Arrival."""
-
-    def __init__(self, provider: _Receiving, message: DIMSEMessage) -> None:
-        super().__init__()
-        self._provider, self._message = provider, message
-        self._arrival: Arrival | None = None
-
-    @property
-    def arrival(self) -> Arrival:
-        """What the fragments were written to; empty where none came."""
-        if self._arrival is None:
-            self._arrival = self._provider.begin(self._message)
-        return self._arrival
-
-    @override
-    def write(self, fragment: Any, /) -> int:
-        """Take one fragment; the library has made the message a C_STORE_RQ once its command was complete."""
-        if not isinstance(self._message, C_STORE_RQ):
-            return super().write(fragment)
-        self.arrival.write(fragment)
-        return len(fragment)
-
-
-def _entity(ae_title: str) -> AE:
-    """Return our application entity with what it offers to strangers: verification and commitment reports."""
-    entity = AE(ae_title=ae_title)
-    entity.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
-    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    entity.maximum_pdu_size = MAXIMUM_PDU_BYTES
-    entity.maximum_associations = MAXIMUM_ASSOCIATIONS
-    entity.acse_timeout = ACSE_TIMEOUT.total_seconds()
-    entity.dimse_timeout = DIMSE_TIMEOUT.total_seconds()
-    entity.network_timeout = NETWORK_TIMEOUT.total_seconds()
-    entity.require_called_aet = True
-    entity.add_supported_context(_VERIFICATION)
-    # a destination that reports proposes itself as SCP (PS3.4 J.3.3, PS3.7 D.3.3.4)
-    entity.add_supported_context(_STORAGE_COMMITMENT_PUSH_MODEL, scu_role=False, scp_role=True)
-    return entity
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

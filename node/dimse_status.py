@@ -17,8 +17,8 @@ class StorageExhausted(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoreStatus:
-    """One status of a C-STORE response."""
+class ServiceStatus:
+    """One status of a response."""
 
     code: int
     meaning: str
@@ -27,16 +27,28 @@ class StoreStatus:
     """Where the standard defines it."""
 
 
-SUCCESS = StoreStatus(code=0x0000, meaning="Success", section="PS3.4 B.2.3")
+SUCCESS = ServiceStatus(code=0x0000, meaning="Success", section="PS3.4 B.2.3")
 """The instance is complete on the disk and its row is committed; it is never answered earlier."""
 
-OUT_OF_RESOURCES = StoreStatus(code=0xA700, meaning="Refused: Out of Resources", section="PS3.4 table B.2-1")
-DATA_SET_MISMATCH = StoreStatus(
+OUT_OF_RESOURCES = ServiceStatus(
+    code=0xA700, meaning="Refused: Out of Resources", section="PS3.4 table B.2-1"
+)
+DATA_SET_MISMATCH = ServiceStatus(
     code=0xA900, meaning="Error: Data Set does not match SOP Class", section="PS3.4 table B.2-1"
 )
-CANNOT_UNDERSTAND = StoreStatus(code=0xC000, meaning="Error: Cannot understand", section="PS3.4 table B.2-1")
+CANNOT_UNDERSTAND = ServiceStatus(
+    code=0xC000, meaning="Error: Cannot understand", section="PS3.4 table B.2-1"
+)
 
-ANSWERS: Mapping[type[Exception], StoreStatus] = {
+SOP_CLASS_NOT_SUPPORTED = ServiceStatus(
+    code=0x0122, meaning="Refused: SOP Class not supported", section="PS3.7 C.4.3"
+)
+"""The command names another SOP class than its presentation context."""
+UNRECOGNIZED_OPERATION = ServiceStatus(code=0x0211, meaning="Unrecognized operation", section="PS3.7 C.5.25")
+PROCESSING_FAILURE = ServiceStatus(code=0x0110, meaning="Processing failure", section="PS3.7 C.5.16")
+INVALID_ARGUMENT_VALUE = ServiceStatus(code=0x0115, meaning="Invalid argument value", section="PS3.7 C.5.6")
+
+ANSWERS: Mapping[type[Exception], ServiceStatus] = {
     InstanceMismatch: DATA_SET_MISMATCH,
     InstanceRefused: CANNOT_UNDERSTAND,
     StorageExhausted: OUT_OF_RESOURCES,
@@ -44,7 +56,7 @@ ANSWERS: Mapping[type[Exception], StoreStatus] = {
 """Which refusal is answered with which status."""
 
 
-def answer_to(refusal: InstanceRefused | StorageExhausted) -> StoreStatus:
+def answer_to(refusal: InstanceRefused | StorageExhausted) -> ServiceStatus:
     """Return the status that tells a sender of a refusal: its own row of ANSWERS, or its nearest parent's."""
     return next(ANSWERS[kind] for kind in type(refusal).__mro__ if kind in ANSWERS)
 

@@ -15,6 +15,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Imp
 from mammography.completeness import MAMMOGRAM_CLASSES
 from mammography.uid import lawful
 from mammography.view import view_of
+from node.arrival import DataSet
 from node.dimse_status import InstanceRefused
 
 MALFORMED = (
@@ -85,7 +86,7 @@ class InstanceHeader:
 
 
 def read_instance_header(
-    data_set: BinaryIO, *, transfer_syntax_uid: str, sop_class_uid: str
+    data_set: BinaryIO | DataSet, *, transfer_syntax_uid: str, sop_class_uid: str
 ) -> InstanceHeader:
     """Read the header of an encoded data set, from where the file stands and without its pixels.
 
@@ -95,9 +96,9 @@ def read_instance_header(
     last = _LAST_OF_A_MAMMOGRAM if sop_class_uid in MAMMOGRAM_CLASSES else _LAST_OF_OTHERS
     try:
         header = _described(_parse(data_set, transfer_syntax_uid, last))
-    except RecursionError as failure:
-        raise InstanceRefused("The data set nests sequences too deeply.") from failure
     except MALFORMED as failure:
+        if _by_recursion(failure):
+            raise InstanceRefused("The data set nests sequences too deeply.") from failure
         raise InstanceRefused("The data set cannot be parsed.") from failure
     for name, uid in (
         ("SOP Instance UID", header.sop_instance_uid),
@@ -111,7 +112,14 @@ def read_instance_header(
     return header
 
 
-def _parse(data_set: BinaryIO, transfer_syntax_uid: str, last: int) -> Dataset:
+def _by_recursion(failure: BaseException | None) -> bool:
+    """Whether a failure began as a RecursionError; the library turns some into others."""
+    while failure is not None and not isinstance(failure, RecursionError):
+        failure = failure.__cause__ or failure.__context__
+    return failure is not None
+
+
+def _parse(data_set: BinaryIO | DataSet, transfer_syntax_uid: str, last: int) -> Dataset:
     """Return the elements that we ask for, up to the tag `last`."""
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
         data_set = BytesIO(
@@ -159,7 +167,7 @@ def _text(header: Dataset, keyword: str) -> str:
 class _Rationed:
     """A file that ends after a number of bytes read; skipping is free."""
 
-    def __init__(self, file: BinaryIO, ration: int) -> None:
+    def __init__(self, file: BinaryIO | DataSet, ration: int) -> None:
         self._file, self._left = file, ration
 
     def read(self, size: int = -1) -> bytes:

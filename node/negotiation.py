@@ -1,16 +1,83 @@
-"""Which presentation contexts we accept: everything that is stored, as its sender encodes it (PS3.8 7.1.1.13)."""
+"""What an association is for: the library negotiates, we say what we support (PS3.8 7.1.1.13, PS3.7 annex D)."""
 
-from collections.abc import Iterable
-from typing import cast
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
 
 from pydicom.uid import UID, UID_dictionary
-from pynetdicom import AllStoragePresentationContexts, build_context, evt
-from pynetdicom.pdu_primitives import SOPClassCommonExtendedNegotiation
-from pynetdicom.presentation import PresentationContext
+from pynetdicom import AllStoragePresentationContexts, build_context
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    ImplementationVersionNameNotification,
+    MaximumLengthNotification,
+    SCP_SCU_RoleSelectionNegotiation,
+)
+from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
+
+from mammography.results.composed import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from node.instance_header import MALFORMED
+from node.wire.pdu import ProtocolViolation
+
+MAXIMUM_PDU_BYTES = 128 << 10
+"""What we let a sender put into one PDU: more gains nothing, 16 KB costs a third (PS3.8 annex D.1)."""
+
+VERIFICATION = "1.2.840.10008.1.1"
+STORAGE_COMMITMENT_PUSH_MODEL = "1.2.840.10008.1.20.1"
 
 STORAGE_CLASSES = frozenset(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
 """The SOP classes of the Storage Service that the library knows."""
-_STORAGE_SERVICE = UID("1.2.840.10008.4.2")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedContext:
+    """One presentation context as both sides know it."""
+
+    abstract_syntax: str
+    transfer_syntax: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """What an association was negotiated to be."""
+
+    contexts: Mapping[int, AcceptedContext]
+    """By presentation context ID; only those that were accepted."""
+    longest_pdu: int
+    """What the other side wants in one PDU of ours at most, in bytes; 0 is any length."""
+    answer: bytes
+    """A-ASSOCIATE-AC."""
+
+
+def negotiate(request: bytes, *, longest_pdu: int = MAXIMUM_PDU_BYTES) -> Agreement:
+    """Return what we agree to of an A-ASSOCIATE-RQ, a whole PDU.
+
+    Asynchronous operations are answered with the default, one at a time, by not being answered (PS3.7 D.3.3.3).
+
+    Raises:
+        ProtocolViolation: if it cannot be understood.
+    """
+    try:
+        pdu = A_ASSOCIATE_RQ()
+        pdu.decode(request)
+        asked = pdu.to_primitive()
+        proposed = list(asked.presentation_context_definition_list)
+        results, roles = negotiate_as_acceptor(proposed, _supported(proposed), _roles(asked.user_information))
+        answer = A_ASSOCIATE_AC(_acceptance(asked, results, roles, longest_pdu)).encode()
+    except MALFORMED as failure:
+        raise ProtocolViolation("The request for an association cannot be understood.") from failure
+    return Agreement(
+        contexts={
+            cast(int, context.context_id): AcceptedContext(
+                abstract_syntax=str(context.abstract_syntax), transfer_syntax=str(context.transfer_syntax[0])
+            )
+            for context in results
+            if context.result == 0
+        },
+        longest_pdu=_longest_pdu(asked.user_information),
+        answer=bytes(answer),
+    )
 
 
 def is_storage(abstract_syntax: UID) -> bool:
@@ -38,13 +105,41 @@ def storage_contexts(proposed: Iterable[PresentationContext]) -> list[Presentati
     ]
 
 
-def services_of_unknown_classes(event: evt.Event) -> dict[UID, SOPClassCommonExtendedNegotiation]:
-    """Tell the library that the classes it does not know belong to the Storage Service (PS3.7 D.3.3.6)."""
-    items = {}
-    for context in event.assoc.acceptor.supported_contexts:
-        sop_class_uid = cast(UID, context.abstract_syntax)
-        if is_storage(sop_class_uid) and str(sop_class_uid) not in STORAGE_CLASSES:
-            item = SOPClassCommonExtendedNegotiation()
-            item.sop_class_uid, item.service_class_uid = sop_class_uid, _STORAGE_SERVICE
-            items[sop_class_uid] = item
-    return items
+def _supported(proposed: list[PresentationContext]) -> list[PresentationContext]:
+    """Return what we support: verification, reports of commitment, and every storage class that is proposed.
+
+    A destination that reports proposes itself as SCP (PS3.4 J.3.3, PS3.7 D.3.3.4).
+    """
+    commitment = build_context(STORAGE_COMMITMENT_PUSH_MODEL)
+    commitment.scu_role, commitment.scp_role = False, True
+    return [build_context(VERIFICATION), commitment, *storage_contexts(proposed)]
+
+
+def _roles(items: Iterable[Any]) -> Any:
+    return {
+        item.sop_class_uid: (item.scu_role, item.scp_role)
+        for item in items
+        if isinstance(item, SCP_SCU_RoleSelectionNegotiation)
+    }
+
+
+def _longest_pdu(items: Iterable[Any]) -> int:
+    lengths = [item.maximum_length_received for item in items if isinstance(item, MaximumLengthNotification)]
+    return int(lengths[0] or 0) if lengths else 0
+
+
+def _acceptance(
+    asked: A_ASSOCIATE, results: list[PresentationContext], roles: list[Any], longest_pdu: int
+) -> A_ASSOCIATE:
+    answer = A_ASSOCIATE()
+    answer.application_context_name = asked.application_context_name
+    answer.calling_ae_title, answer.called_ae_title = asked.calling_ae_title, asked.called_ae_title
+    answer.result, answer.result_source = 0, 1
+    answer.presentation_context_definition_results_list = results
+    length, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
+    version = ImplementationVersionNameNotification()
+    length.maximum_length_received = longest_pdu
+    implementation.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    answer.user_information = [length, implementation, version, *roles]
+    return answer

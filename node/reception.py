@@ -1,28 +1,19 @@
 """One instance from the network into the store: file, sync, name, row; only then is it ours (PS3.4 annex B)."""
 
-import errno
-import hashlib
 import os
 import shutil
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
-from struct import Struct
-from typing import BinaryIO
 from uuid import uuid4
 
 import structlog
-from pydicom.dataset import FileMetaDataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_file_meta_info
-from pydicom.uid import UID
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import ArrivedInstance, Recorded, record_instance, record_refusal
-from mammography.results.composed import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from mammography.uid import lawful
+from node.arrival import Announcement, Arrival, data_set_sha256, exhausted
 from node.dimse_status import InstanceMismatch, InstanceRefused, StorageExhausted
 from node.instance_header import InstanceHeader, read_instance_header
 
@@ -31,101 +22,7 @@ _log = structlog.get_logger()
 MINIMUM_FREE_BYTES = 1 << 30
 """What the disk keeps free for results and for the ledger."""
 
-_PIECE_BYTES = 1 << 20
-_META_BEGIN = Struct("<128x4sHH2sHI")
-"""Preamble, "DICM" and File Meta Information Group Length (0002,0000), PS3.10 7.1."""
 _FOLDERS_REMEMBERED = 4096
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Announcement:
-    """What the command and the association say of an instance before its data set comes."""
-
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
-    calling_ae_title: str
-
-
-class Arrival:
-    """An instance on its way in: a temporary file that grows by pieces.
-
-    Nothing is raised while it grows, since the rest must be taken off the network anyway: the first failure is
-    remembered, what follows is dropped, and `Reception.keep` raises it.
-    """
-
-    def __init__(
-        self, announced: Announcement, path: Path, refusal: InstanceRefused | StorageExhausted | None
-    ) -> None:
-        self.announced = announced
-        self.path = path
-        self.bytes = 0
-        self._refusal = refusal
-        self._hash = hashlib.sha256()
-        self._header = b""
-        self._file: BinaryIO | None = None
-        if refusal is None:
-            self._open()
-
-    @property
-    def sha256(self) -> str:
-        """The SHA-256 of the data set so far, without the Part 10 header."""
-        return self._hash.hexdigest()
-
-    def write(self, piece: bytes) -> None:
-        """Append a piece of the encoded data set."""
-        if self._file is None:
-            return
-        try:
-            self._file.write(piece)
-        except OSError as failure:
-            self._fail(failure)
-            return
-        self._hash.update(piece)
-        self.bytes += len(piece)
-
-    def seal(self) -> None:
-        """Bring every byte to the disk and close the file.
-
-        Raises:
-            InstanceRefused, StorageExhausted: what went wrong since it began.
-        """
-        if self._file is not None:
-            try:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-                self._file.close()
-            except OSError as failure:
-                self._fail(failure)
-        if self._refusal is not None:
-            raise self._refusal
-
-    def data_set(self) -> BinaryIO:
-        """Open the sealed file where its data set begins."""
-        file = self.path.open("rb")
-        file.seek(len(self._header))
-        return file
-
-    def discard(self) -> None:
-        """Remove the temporary file; what was kept has a name of its own by then."""
-        if self._file is not None:
-            with suppress(OSError):  # closing writes what is buffered, and the disk may be full
-                self._file.close()
-            self._file = None
-        self.path.unlink(missing_ok=True)
-
-    def _open(self) -> None:
-        try:
-            self._header = part10_header(self.announced)
-            self._file = self.path.open("xb")
-            self._file.write(self._header)
-        except OSError as failure:
-            self._fail(failure)
-
-    def _fail(self, failure: OSError) -> None:
-        """Remember why nothing can be kept, and give the room back at once."""
-        self._refusal = _exhausted(failure)
-        self.discard()
 
 
 class Reception:
@@ -183,8 +80,7 @@ class Reception:
                 calling_ae_title=calling_ae_title,
             )
         )
-        for start in range(0, len(data_set), _PIECE_BYTES):
-            arrival.write(bytes(data_set[start : start + _PIECE_BYTES]))
+        arrival.write(data_set)
         return self.keep(arrival, now=now)
 
     def sweep_incoming(self) -> int:
@@ -211,7 +107,7 @@ class Reception:
         try:
             free = shutil.disk_usage(self._data_dir).free
         except OSError as failure:
-            return _exhausted(failure)
+            return exhausted(failure)
         if free < self._minimum_free_bytes:
             return StorageExhausted("The disk is full: nothing more is accepted.")
         return None
@@ -226,7 +122,7 @@ class Reception:
             self._make_durable(images)
             path = _name(arrival, images)
         except OSError as failure:
-            raise _exhausted(failure) from failure
+            raise exhausted(failure) from failure
         recorded = self._record(arrival, header, path, now)
         if recorded is Recorded.CONFLICT:
             _set_beside(path, images / _conflict_name(arrival))
@@ -242,7 +138,7 @@ class Reception:
     def _examine(self, arrival: Arrival) -> InstanceHeader:
         """Read the header, and refuse an instance that is not the announced one."""
         announced = arrival.announced
-        with arrival.data_set() as data_set:
+        with closing(arrival.data_set()) as data_set:
             header = read_instance_header(
                 data_set,
                 transfer_syntax_uid=announced.transfer_syntax_uid,
@@ -312,33 +208,6 @@ class Reception:
         self._durable_folders.add(folder)
 
 
-def part10_header(announced: Announcement) -> bytes:
-    """Return preamble and File Meta Information, written by us (PS3.10 7.1)."""
-    meta = FileMetaDataset()
-    meta.FileMetaInformationVersion = b"\x00\x01"
-    meta.MediaStorageSOPClassUID = UID(announced.sop_class_uid)
-    meta.MediaStorageSOPInstanceUID = UID(announced.sop_instance_uid)
-    meta.TransferSyntaxUID = UID(announced.transfer_syntax_uid)
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    meta.SourceApplicationEntityTitle = announced.calling_ae_title
-    written = DicomBytesIO()
-    written.write(bytes(128) + b"DICM")
-    write_file_meta_info(written, meta)
-    return written.getvalue()
-
-
-def data_set_sha256(path: Path) -> str:
-    """Return the SHA-256 of the data set in a file that this module wrote, without its Part 10 header."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        group_length = int(_META_BEGIN.unpack(file.read(_META_BEGIN.size))[-1])
-        file.seek(group_length, os.SEEK_CUR)
-        while piece := file.read(_PIECE_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
 def sync_folder(folder: Path) -> None:
     """Bring the names in a folder to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -381,11 +250,3 @@ def _in_one_line(failure: SQLAlchemyError) -> str:
     """Return what the database said, without the statement and its parameters."""
     said = failure.orig if isinstance(failure, DBAPIError) else failure
     return f"{type(failure).__name__}: {' '.join(str(said).split())}"
-
-
-def _exhausted(failure: OSError) -> StorageExhausted:
-    """Return an error of the disk as the refusal that the sender is given."""
-    full = failure.errno in {errno.ENOSPC, errno.EDQUOT}
-    why = "The disk is full" if full else f"The disk does not take it ({failure.strerror or failure})"
-    _log.error("disk-refused", reason=why)
-    return StorageExhausted(f"{why}: send it again later.")

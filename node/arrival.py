@@ -1,0 +1,236 @@
+"""An instance on its way in: a file that grows by pieces, under a name that nobody looks for."""
+
+import errno
+import hashlib
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from io import SEEK_CUR, SEEK_SET
+from pathlib import Path
+from struct import Struct
+from typing import BinaryIO, Protocol
+
+import structlog
+
+from mammography.results.composed import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from node.dimse_status import InstanceRefused, StorageExhausted
+
+_log = structlog.get_logger()
+
+HEAD_BYTES = 16 << 10
+"""What is kept in memory of the begin of a data set: the ledger's attributes are there."""
+
+_MOST_PIECES = 256
+"""Of one call to the system; more are joined first (IOV_MAX is 1024)."""
+_PIECE_BYTES = 1 << 20
+_META_ELEMENT = Struct("<HH2sH")
+_LONG_META_ELEMENT = Struct("<HH2sHI")
+_META_BEGIN = Struct("<128x4sHH2sHI")
+"""Preamble, "DICM" and File Meta Information Group Length (0002,0000), PS3.10 7.1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """What the command and the association say of an instance before its data set comes."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    calling_ae_title: str
+
+
+class DataSet(Protocol):
+    """An encoded data set that is read where it is asked for."""
+
+    def read(self, size: int, /) -> bytes:
+        """Read at most `size` bytes."""
+
+    def seek(self, offset: int, whence: int = SEEK_SET, /) -> int:
+        """Move to a place, and return it."""
+
+    def tell(self) -> int:
+        """Return the place."""
+
+
+class Arrival:
+    """An instance on its way in.
+
+    Nothing is raised while it grows, since the rest must be taken off the network anyway: the first failure is
+    remembered, what follows is dropped, and `seal` raises it.
+    """
+
+    def __init__(
+        self, announced: Announcement, path: Path, refusal: InstanceRefused | StorageExhausted | None
+    ) -> None:
+        self.announced = announced
+        self.path = path
+        self.bytes = 0
+        self._refusal = refusal
+        self._hash = hashlib.sha256()
+        self._head = bytearray()
+        self._header_bytes = 0
+        self._descriptor = -1
+        if refusal is None:
+            self._open()
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the data set so far, without the Part 10 header."""
+        return self._hash.hexdigest()
+
+    def write(self, *pieces: bytes | memoryview) -> None:
+        """Append pieces of the encoded data set."""
+        if self._descriptor < 0:
+            return
+        try:
+            self.bytes += write_all(self._descriptor, pieces)
+        except OSError as failure:
+            self._fail(failure)
+            return
+        for piece in pieces:
+            self._hash.update(piece)
+            if (missing := HEAD_BYTES - len(self._head)) > 0:
+                self._head += piece[:missing]
+
+    def seal(self, *, sync: bool = True) -> None:
+        """Bring every byte to the disk and close the file; without `sync` only to the operating system.
+
+        Raises:
+            InstanceRefused, StorageExhausted: what went wrong since it began.
+        """
+        if self._descriptor >= 0:
+            try:
+                if sync:
+                    os.fdatasync(self._descriptor)
+                self._close()
+            except OSError as failure:
+                self._fail(failure)
+        if self._refusal is not None:
+            raise self._refusal
+
+    def data_set(self) -> "WrittenDataSet":
+        """Return the data set that was written."""
+        return WrittenDataSet(self.path, self._header_bytes, bytes(self._head), self.bytes)
+
+    def discard(self) -> None:
+        """Remove the temporary file; what was kept has a name of its own by then."""
+        with suppress(OSError):
+            self._close()
+        self.path.unlink(missing_ok=True)
+
+    def _open(self) -> None:
+        header = part10_header(self.announced)
+        try:
+            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            self._header_bytes = write_all(self._descriptor, [header])
+        except OSError as failure:
+            self._fail(failure)
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def _fail(self, failure: OSError) -> None:
+        """Remember why nothing can be kept, and give the room back at once."""
+        self._refusal = exhausted(failure)
+        self.discard()
+
+
+class WrittenDataSet:
+    """The data set of an arrival, to be read: its head from memory, the rest from its file once that is asked for."""
+
+    def __init__(self, path: Path, header_bytes: int, head: bytes, size: int) -> None:
+        self._path, self._header_bytes = path, header_bytes
+        self._head, self._size = head, size
+        self._place = 0
+        self._file: BinaryIO | None = None
+
+    def close(self) -> None:
+        """Close what had to be opened."""
+        if self._file is not None:
+            self._file.close()
+
+    def read(self, size: int, /) -> bytes:
+        """Read at most `size` bytes."""
+        end = min(self._place + size, self._size)
+        if end <= len(self._head):
+            piece = self._head[self._place : end]
+        else:
+            if self._file is None:
+                self._file = self._path.open("rb")
+            self._file.seek(self._header_bytes + self._place)
+            piece = self._file.read(max(0, end - self._place))
+        self._place += len(piece)
+        return piece
+
+    def seek(self, offset: int, whence: int = SEEK_SET, /) -> int:
+        """Move to a place, and return it."""
+        start = {SEEK_SET: 0, SEEK_CUR: self._place}.get(whence, self._size)
+        self._place = max(0, start + offset)
+        return self._place
+
+    def tell(self) -> int:
+        """Return the place."""
+        return self._place
+
+
+def part10_header(announced: Announcement) -> bytes:
+    """Return preamble and File Meta Information, written by us (PS3.10 7.1)."""
+    elements = b"".join(
+        [
+            _LONG_META_ELEMENT.pack(2, 0x0001, b"OB", 0, 2) + b"\0\1",
+            _meta(0x0002, b"UI", announced.sop_class_uid),
+            _meta(0x0003, b"UI", announced.sop_instance_uid),
+            _meta(0x0010, b"UI", announced.transfer_syntax_uid),
+            _meta(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
+            _meta(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
+            _meta(0x0016, b"AE", announced.calling_ae_title),
+        ]
+    )
+    group_length = _META_ELEMENT.pack(2, 0x0000, b"UL", 4) + len(elements).to_bytes(4, "little")
+    return bytes(128) + b"DICM" + group_length + elements
+
+
+def _meta(element: int, representation: bytes, text: str) -> bytes:
+    value = text.encode("ascii", "replace")
+    if len(value) % 2:
+        value += b"\0" if representation == b"UI" else b" "
+    return _META_ELEMENT.pack(2, element, representation, len(value)) + value
+
+
+def data_set_sha256(path: Path) -> str:
+    """Return the SHA-256 of the data set in a file that this module wrote, without its Part 10 header."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        group_length = int(_META_BEGIN.unpack(file.read(_META_BEGIN.size))[-1])
+        file.seek(group_length, os.SEEK_CUR)
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def write_all(descriptor: int, pieces: Sequence[bytes | memoryview]) -> int:
+    """Write pieces to a file, in order and completely; return how many bytes that were.
+
+    Raises:
+        OSError: if the file takes no more.
+    """
+    if len(pieces) > _MOST_PIECES:
+        pieces = [b"".join(pieces)]
+    total = sum(map(len, pieces))
+    written = os.writev(descriptor, pieces)
+    if written < total:
+        rest = memoryview(b"".join(pieces))
+        while written < total:
+            written += os.write(descriptor, rest[written:])
+    return total
+
+
+def exhausted(failure: OSError) -> StorageExhausted:
+    """Return an error of the disk as the refusal that the sender is given, and log it."""
+    full = failure.errno in {errno.ENOSPC, errno.EDQUOT}
+    why = "The disk is full" if full else f"The disk does not take it ({failure.strerror or failure})"
+    _log.error("disk-refused", reason=why)
+    return StorageExhausted(f"{why}: send it again later.")

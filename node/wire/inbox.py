@@ -1,0 +1,230 @@
+"""What comes over one association: a receive buffer, and the messages in it as slices, never copied.
+
+A data set goes from the socket to its taker in pieces of the buffer. Whatever the size of PDUs, fragments and
+objects, an association holds one buffer.
+"""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from struct import Struct
+from time import monotonic
+
+from node.wire.command_set import LONGEST_COMMAND, Command, parse_command
+from node.wire.pdu import (
+    COMMAND,
+    HEADER,
+    LAST,
+    PDV_HEADER,
+    AbortReason,
+    ConnectionEnded,
+    PduType,
+    ProtocolViolation,
+    TooSlow,
+)
+
+BUFFER_BYTES = 512 << 10
+"""Of one association: more gains nothing, and pieces of this size stay in the processor's cache."""
+
+SMALL_PDU_BYTES = 64 << 10
+"""Of shorter PDUs each is acknowledged at once: Nagle's algorithm holds the next one back until then."""
+
+LEAST_BYTES = 64 << 10
+"""What a message must bring while `silence` lasts, unless it ends before: 1 KB a second at 60 s."""
+
+Taker = Callable[[list[memoryview]], None]
+"""What is given pieces of a data set; they are valid until it returns."""
+
+_TIMEVAL = Struct("@ll")
+
+
+class Released(Exception):
+    """The other side asks to release the association (PS3.8 7.2)."""
+
+
+class Aborted(Exception):
+    """The other side aborted the association (PS3.8 7.3)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fragment:
+    """The header of one presentation data value."""
+
+    context_id: int
+    is_command: bool
+    is_last: bool
+    bytes: int
+
+
+class Inbox:
+    """Takes the messages of one established association off its socket, in their order.
+
+    `silence` is how long the other side may send nothing, and how often a message must have brought LEAST_BYTES.
+    Any method may raise ConnectionEnded, TooSlow, ProtocolViolation or Aborted; after that it is of no more use.
+    """
+
+    def __init__(self, connection: socket.socket, *, silence: timedelta) -> None:
+        self._connection = connection
+        self._patience = silence.total_seconds()
+        whole = int(self._patience)
+        waiting = _TIMEVAL.pack(whole, round((self._patience - whole) * 1e6))
+        connection.settimeout(None)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, waiting)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, waiting)
+        self._buffer = bytearray(BUFFER_BYTES)
+        self._view = memoryview(self._buffer)
+        self._start = self._end = 0
+        self._pdu_left = 0
+        self._small = False
+        self._taken: list[memoryview] = []
+        self._taker: Taker | None = None
+        self._came = 0
+        self._deadline = 0.0
+        self.bytes = 0
+
+    def next_command(self) -> Command:
+        """Return the next command set.
+
+        Raises:
+            Released: if the other side has nothing more to say.
+        """
+        self._deadline = 0.0
+        if self._start == self._end:
+            self._fill()
+        self._deadline, self._came = monotonic() + self._patience, 0
+        encoded = bytearray()
+        while True:
+            fragment = self._next_fragment(within_message=bool(encoded))
+            if not fragment.is_command:
+                raise ProtocolViolation("A data set came without its command.")
+            if len(encoded) + fragment.bytes > LONGEST_COMMAND:
+                raise ProtocolViolation("A command set is longer than any that there is.")
+            self._copy(fragment, encoded)
+            if fragment.is_last:
+                return parse_command(fragment.context_id, bytes(encoded))
+
+    def pass_data_set(self, context_id: int, taker: Taker) -> None:
+        """Give the data set that follows a command to `taker`, piece by piece as it comes."""
+        self._taker = taker
+        is_last = False
+        while not is_last:
+            fragment = self._data_fragment(context_id)
+            left, is_last = fragment.bytes, fragment.is_last
+            while left:
+                if self._start == self._end:
+                    self._fill()
+                piece = self._view[self._start : min(self._end, self._start + left)]
+                self._taken.append(piece)
+                self._start += len(piece)
+                left -= len(piece)
+        self._hand_over()
+        self._taker = None
+
+    def data_set(self, context_id: int, longest: int) -> bytes:
+        """Return the data set that follows a command.
+
+        Raises:
+            ProtocolViolation: if it has more than `longest` bytes.
+        """
+        encoded = bytearray()
+
+        def take(pieces: list[memoryview]) -> None:
+            if len(encoded) + sum(map(len, pieces)) > longest:
+                raise ProtocolViolation("A data set is longer than its service needs.")
+            for piece in pieces:
+                encoded.extend(piece)
+
+        self.pass_data_set(context_id, take)
+        return bytes(encoded)
+
+    def _data_fragment(self, context_id: int) -> _Fragment:
+        fragment = self._next_fragment(within_message=True)
+        if fragment.is_command or fragment.context_id != context_id:
+            raise ProtocolViolation("Another message began within a data set.")
+        return fragment
+
+    def _copy(self, fragment: _Fragment, into: bytearray) -> None:
+        left = fragment.bytes
+        while left:
+            if self._start == self._end:
+                self._fill()
+            piece = self._view[self._start : min(self._end, self._start + left)]
+            into += piece
+            self._start += len(piece)
+            left -= len(piece)
+
+    def _next_fragment(self, *, within_message: bool) -> _Fragment:
+        """Return the next fragment's header, and stand at its first byte."""
+        while not self._pdu_left:
+            self._open_pdu(within_message=within_message)
+        if self._pdu_left < PDV_HEADER.size:
+            raise ProtocolViolation("A P-DATA-TF PDU ends within the header of a value.")
+        self._have(PDV_HEADER.size)
+        length, context_id, control = PDV_HEADER.unpack_from(self._buffer, self._start)
+        self._start += PDV_HEADER.size
+        if length < 2 or length + 4 > self._pdu_left:
+            raise ProtocolViolation("A presentation data value is longer than its PDU.")
+        self._pdu_left -= length + 4
+        return _Fragment(
+            context_id=context_id,
+            is_command=bool(control & COMMAND),
+            is_last=bool(control & LAST),
+            bytes=length - 2,
+        )
+
+    def _open_pdu(self, *, within_message: bool) -> None:
+        """Read the header of the next PDU, and what is not P-DATA-TF to its end."""
+        self._have(HEADER.size)
+        kind, length = HEADER.unpack_from(self._buffer, self._start)
+        if kind == PduType.DATA_TF:
+            self._start += HEADER.size
+            self._pdu_left = length
+            self._small = length < SMALL_PDU_BYTES
+            return
+        if kind == PduType.ABORT:
+            raise Aborted
+        if kind == PduType.RELEASE_RQ and not within_message:
+            raise Released
+        if PduType.ASSOCIATE_RQ <= kind <= PduType.ABORT:
+            raise ProtocolViolation("A PDU came that has no place here.", AbortReason.UNEXPECTED_PDU)
+        raise ProtocolViolation("A PDU came that the standard does not know.", AbortReason.UNRECOGNIZED_PDU)
+
+    def _have(self, wanted: int) -> None:
+        """Make sure that so many bytes lie in the buffer, in one piece."""
+        while self._end - self._start < wanted:
+            self._fill()
+
+    def _fill(self) -> None:
+        """Receive what the socket has, after whatever was taken from the buffer was handed over."""
+        self._hand_over()
+        kept = self._end - self._start
+        if kept:
+            self._buffer[:kept] = self._buffer[self._start : self._end]
+        self._start, self._end = 0, kept
+        try:
+            came = self._connection.recv_into(self._view[kept:])
+            if self._small:
+                self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        except BlockingIOError as failure:
+            raise TooSlow(f"It was silent for {self._patience:g} s.") from failure
+        except OSError as failure:
+            raise ConnectionEnded(failure.strerror or type(failure).__name__) from failure
+        if not came:
+            raise ConnectionEnded("The other side closed the connection.")
+        self._end += came
+        self.bytes += came
+        self._watch(came)
+
+    def _watch(self, came: int) -> None:
+        """Raise where a message trickles."""
+        self._came += came
+        if self._deadline and (now := monotonic()) > self._deadline:
+            if self._came < LEAST_BYTES:
+                raise TooSlow(f"It brought {self._came} bytes in {self._patience:g} s.")
+            self._deadline, self._came = now + self._patience, 0
+
+    def _hand_over(self) -> None:
+        if self._taken and self._taker is not None:
+            self._taker(self._taken)
+        self._taken = []
