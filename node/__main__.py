@@ -68,7 +68,7 @@ def _receive(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> N
     from node.association import Acceptor, Caller
     from node.reception import Reception
 
-    reception = Reception(ledger=ledger, data_dir=settings.node.data_dir)
+    reception = Reception(ledger=ledger, data_dir=settings.node.data_dir, survives=settings.node.survives)
     reception.sweep_incoming()
     completion = _completion(settings, ledger)
     commitment = _commitment(settings, ledger)

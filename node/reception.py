@@ -2,20 +2,23 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
 import structlog
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from mammography.ledger.engine import Ledger
-from mammography.ledger.studies import ArrivedInstance, Recorded, record_instance, record_refusal
+from mammography.ledger.studies import ArrivedInstance, Recorded, record_instances, record_refusal
 from mammography.uid import lawful
 from node.arrival import Announcement, Arrival, data_set_sha256, exhausted
 from node.dimse_status import InstanceMismatch, InstanceRefused, StorageExhausted
+from node.group_commit import GroupCommit
 from node.instance_header import InstanceHeader, read_instance_header
+from node.survival import Survives
 
 _log = structlog.get_logger()
 
@@ -26,17 +29,28 @@ _FOLDERS_REMEMBERED = 4096
 
 
 class Reception:
-    """The store of arriving instances below `data_dir`; threads and processes may share one."""
+    """The store of arriving instances below `data_dir`; threads and processes may share one.
+
+    What several associations bring at the same moment is named and recorded together, with one sync of a folder
+    and one commit.
+    """
 
     def __init__(
-        self, *, ledger: Ledger, data_dir: Path, minimum_free_bytes: int = MINIMUM_FREE_BYTES
+        self,
+        *,
+        ledger: Ledger,
+        data_dir: Path,
+        minimum_free_bytes: int = MINIMUM_FREE_BYTES,
+        survives: Survives = Survives.POWER_CUT,
     ) -> None:
         self._ledger = ledger
         self._data_dir = data_dir
         self._minimum_free_bytes = minimum_free_bytes
         self._incoming = data_dir / "incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
+        self._syncs = survives is Survives.POWER_CUT
         self._durable_folders: set[Path] = set()
+        self._group = GroupCommit(self._settle)
 
     def begin(self, announced: Announcement) -> Arrival:
         """Begin to take an instance in; it never fails: what is wrong is raised by `keep`."""
@@ -113,7 +127,7 @@ class Reception:
         return None
 
     def _keep(self, arrival: Arrival, now: datetime) -> str:
-        arrival.seal()
+        arrival.seal(sync=self._syncs)
         if not arrival.bytes:
             raise InstanceRefused("The command came without a data set.")
         header = self._examine(arrival)
@@ -123,7 +137,7 @@ class Reception:
             path = _name(arrival, images)
         except OSError as failure:
             raise exhausted(failure) from failure
-        recorded = self._record(arrival, header, path, now)
+        recorded = self._group.submit(self._row(arrival, header, path, now))
         if recorded is Recorded.CONFLICT:
             _set_beside(path, images / _conflict_name(arrival))
         _log.info(
@@ -150,8 +164,8 @@ class Reception:
             raise InstanceMismatch("SOP Class UID differs between command and data set.")
         return header
 
-    def _record(self, arrival: Arrival, header: InstanceHeader, path: Path, now: datetime) -> Recorded:
-        instance = ArrivedInstance(
+    def _row(self, arrival: Arrival, header: InstanceHeader, path: Path, now: datetime) -> ArrivedInstance:
+        return ArrivedInstance(
             sop_instance_uid=header.sop_instance_uid,
             study_instance_uid=header.study_instance_uid,
             series_instance_uid=header.series_instance_uid,
@@ -170,12 +184,25 @@ class Reception:
             accession_number=header.accession_number,
             study_date=header.study_date,
         )
+
+    def _settle(self, group: Sequence[ArrivedInstance]) -> Sequence[Recorded | Exception]:
+        """Bring the names of files to the disk, and their rows into the ledger, for all that came together."""
+        try:
+            if self._syncs:
+                for folder in {(self._data_dir / instance.path).parent for instance in group}:
+                    sync_folder(folder)
+        except OSError as failure:
+            return [exhausted(failure)] * len(group)
         try:
             with self._ledger.begin() as session:
-                return record_instance(session, instance)
+                return record_instances(session, group)
         except SQLAlchemyError as failure:
+            if len(group) > 1 and isinstance(failure, DataError | IntegrityError):
+                return [self._settle([instance])[0] for instance in group]  # one of them spoils it
             _log.error("ledger-away", reason=_in_one_line(failure))
-            raise StorageExhausted("The ledger cannot be written now.") from failure
+            away = StorageExhausted("The ledger cannot be written now.")
+            away.__cause__ = failure
+            return [away] * len(group)
 
     def _record_refusal(
         self, announced: Announcement, refusal: InstanceRefused | StorageExhausted, now: datetime
@@ -200,7 +227,7 @@ class Reception:
             return
         folder.mkdir(parents=True, exist_ok=True)
         above = folder
-        while above != self._data_dir:
+        while self._syncs and above != self._data_dir:
             above = above.parent
             sync_folder(above)
         if len(self._durable_folders) >= _FOLDERS_REMEMBERED:
@@ -221,7 +248,7 @@ def _name(arrival: Arrival, images: Path) -> Path:
     """Give a sealed arrival its final name, and return it.
 
     A link, unlike a rename, never replaces what another sender put there: where the name is taken by other
-    bytes, these stand beside. Whatever the ledger then decides, the path that it is told holds these bytes.
+    bytes, these stand beside. The folder is synced later. Whatever the ledger then decides, the path that it is told holds these bytes.
     """
     for path in (images / f"{arrival.announced.sop_instance_uid}.dcm", images / _conflict_name(arrival)):
         try:
@@ -229,7 +256,6 @@ def _name(arrival: Arrival, images: Path) -> Path:
         except FileExistsError:
             if data_set_sha256(path) != arrival.sha256:
                 continue
-        sync_folder(images)
         return path
     raise InstanceRefused("The SOP Instance UID is in use for other images.")
 

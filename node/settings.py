@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from mammography.settings_file import LedgerSection, QueueSection, ReaderSection, Section
+from node.survival import Survives
 
 
 def _ae_title(title: str) -> str:
@@ -50,6 +51,8 @@ class NodeSection(Section):
     host: Host = "0.0.0.0"  # noqa: S104  a modality calls from the hospital's network
     port: Port = 11112
     data_dir: Path = Path("var")
+    survives: Survives = Survives.POWER_CUT
+    """What an instance survives once it was answered with success: "power-cut", or only "kill", which is faster."""
 
 
 class ConsoleSection(Section):

@@ -1,16 +1,16 @@
 """Instances in the ledger: how one arrives, and what that does to its study."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import String, inspect, update
+from sqlalchemy import String, bindparam, inspect, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 from typing_extensions import override
 
-from mammography.ledger.moves import advance, clean, has_results, lock_study, remember
+from mammography.ledger.moves import advance, clean, has_results, lock_studies, remember
 from mammography.ledger.tables import (
     DeliveryRow,
     DeliveryState,
@@ -65,35 +65,45 @@ class ArrivedInstance:
 
 
 def record_instance(session: Session, instance: ArrivedInstance) -> Recorded:
-    """Remember an instance, and open its study again where it had gone on already.
+    """Remember one instance: `record_instances` of it alone."""
+    return record_instances(session, [instance])[0]
 
-    A study whose current revision has results gets the next revision, and what was not sent yet of the older
-    ones is superseded. Of two processes that record a study's first instances at once, both succeed.
+
+def record_instances(session: Session, instances: Sequence[ArrivedInstance]) -> list[Recorded]:
+    """Remember instances that arrived, and open their studies again where these had gone on already.
+
+    Returns what became of each, in their order. A study whose current revision has results gets the next
+    revision, and what was not sent yet of the older ones is superseded. Of two processes that record a study's
+    first instances at once, both succeed. However many they are, few statements do it.
     """
-    columns = {name: _fitting(name, value) for name, value in asdict(instance).items()}
+    ordered = sorted(range(len(instances)), key=lambda place: instances[place].study_instance_uid)
+    first_of_study = {instances[place].study_instance_uid: place for place in reversed(ordered)}
+    first_of_instance = {instances[place].sop_instance_uid: place for place in reversed(ordered)}
     created = _insert_missing(
-        session,
-        StudyRow,
-        study_instance_uid=instance.study_instance_uid,
-        state=StudyState.RECEIVING,
-        state_since=instance.received_at,
-        reason=f"{instance} arrived.",
-        revision=1,
-        accession_number=columns.pop("accession_number"),
-        study_date=columns.pop("study_date"),
-        first_instance_at=instance.received_at,
-        last_instance_at=instance.received_at,
-        claims=0,
+        session, StudyRow, [_study_columns(instances[place]) for _, place in sorted(first_of_study.items())]
     )
-    row = lock_study(session, instance.study_instance_uid)
-    if not _insert_missing(session, InstanceRow, **columns):
-        return _record_again(session, row, instance)
-    reason = f"{instance} arrived from {columns['calling_ae_title']}."
-    if created:
-        remember(session, row, at=instance.received_at, event=StudyEvent.INSTANCE_STORED, reason=reason)
-    else:
-        _open_again(session, row, instance, reason)
-    return Recorded.NEW
+    rows = lock_studies(session, first_of_study)
+    new = _insert_missing(
+        session, InstanceRow, [_instance_columns(instances[place]) for place in first_of_instance.values()]
+    )
+    recorded, touched = {}, {}
+    for place in ordered:
+        instance = instances[place]
+        row = rows[instance.study_instance_uid]
+        if instance.sop_instance_uid not in new or first_of_instance[instance.sop_instance_uid] != place:
+            recorded[place] = _record_again(session, row, instance)
+            continue
+        recorded[place] = Recorded.NEW
+        reason = f"{instance} arrived from {_fitting('calling_ae_title', instance.calling_ae_title)}."
+        began = row.study_instance_uid in created and first_of_study[row.study_instance_uid] == place
+        if began or row.state is StudyState.RECEIVING:
+            event, seen = StudyEvent.INSTANCE_STORED, None if began else row.state
+            remember(session, row, at=instance.received_at, event=event, reason=reason, seen=seen)
+            touched[row.study_instance_uid] = {"at": instance.received_at, "why": clean(reason)}
+        else:
+            _open_again(session, row, instance, reason)
+    _touch(session, touched)
+    return [recorded[place] for place in range(len(instances))]
 
 
 def record_refusal(
@@ -163,12 +173,49 @@ def _supersede(session: Session, row: StudyRow) -> None:
     )
 
 
-def _insert_missing(session: Session, table: type[Table], **columns: object) -> bool:
-    """Insert a row unless its key is there; of two at once, exactly one inserts and neither fails."""
+def _touch(session: Session, studies: Mapping[str, Mapping[str, object]]) -> None:
+    """Say of studies that stay RECEIVING, and that this transaction locked, what arrived last, and when."""
+    if not studies:
+        return
+    statement = (
+        update(StudyRow.__table__)  # type: ignore[arg-type]
+        .where(StudyRow.study_instance_uid == bindparam("study"))
+        .values(reason=bindparam("why"), last_instance_at=bindparam("at"), claims=0)
+    )
+    session.connection().execute(statement, [{"study": uid, **said} for uid, said in studies.items()])
+
+
+def _study_columns(instance: ArrivedInstance) -> dict[str, object]:
+    """Return the row that a study begins with."""
+    at = instance.received_at
+    return {
+        "study_instance_uid": instance.study_instance_uid,
+        "state": StudyState.RECEIVING,
+        "state_since": at,
+        "reason": clean(f"{instance} arrived."),
+        "revision": 1,
+        "accession_number": _fitting("accession_number", instance.accession_number),
+        "study_date": _fitting("study_date", instance.study_date),
+        "first_instance_at": at,
+        "last_instance_at": at,
+        "claims": 0,
+    }
+
+
+def _instance_columns(instance: ArrivedInstance) -> dict[str, object]:
+    columns = {name: _fitting(name, value) for name, value in asdict(instance).items()}
+    del columns["accession_number"], columns["study_date"]
+    return columns
+
+
+def _insert_missing(
+    session: Session, table: type[Table], rows: Sequence[Mapping[str, object]]
+) -> frozenset[str]:
+    """Insert rows whose keys are not there, and return those keys; of two at once, one inserts and neither fails."""
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table).values(columns).on_conflict_do_nothing()
     key = inspect(table).primary_key[0]
-    return session.scalars(statement.returning(key)).one_or_none() is not None
+    statement = dialect.insert(table.__table__).on_conflict_do_nothing().returning(key)
+    return frozenset(session.connection().execute(statement, list(rows)).scalars())
 
 
 _LENGTHS: Mapping[str, int] = {

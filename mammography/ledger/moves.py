@@ -1,6 +1,6 @@
 """How a study moves: one guarded step, and its line in the history."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 import structlog
@@ -84,15 +84,22 @@ def lock_study(session: Session, study_instance_uid: str) -> StudyRow:
     Raises:
         UnknownStudy: if there is none of this UID.
     """
-    row = session.scalars(
-        select(StudyRow)
-        .where(StudyRow.study_instance_uid == study_instance_uid)
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    ).one_or_none()
+    row = lock_studies(session, [study_instance_uid]).get(study_instance_uid)
     if row is None:
         raise UnknownStudy(f"The ledger holds no study {study_instance_uid}.")
     return row
+
+
+def lock_studies(session: Session, study_instance_uids: Collection[str]) -> dict[str, StudyRow]:
+    """Return the rows of those studies that there are by UID, locked in the order of their UIDs."""
+    rows = session.scalars(
+        select(StudyRow)
+        .where(StudyRow.study_instance_uid.in_(sorted(study_instance_uids)))
+        .order_by(StudyRow.study_instance_uid)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    return {row.study_instance_uid: row for row in rows}
 
 
 def remember(

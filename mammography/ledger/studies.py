@@ -11,7 +11,13 @@ from datetime import datetime, timedelta
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
-from mammography.ledger.arrivals import ArrivedInstance, Recorded, record_instance, record_refusal
+from mammography.ledger.arrivals import (
+    ArrivedInstance,
+    Recorded,
+    record_instance,
+    record_instances,
+    record_refusal,
+)
 from mammography.ledger.moves import LostRace, UnknownStudy, advance, has_results, lock_study
 from mammography.ledger.tables import (
     DeliveryRow,
@@ -39,6 +45,7 @@ __all__ = [
     "lock_study",
     "mark_rung",
     "record_instance",
+    "record_instances",
     "record_refusal",
     "refusals",
     "renew_lease",
