@@ -93,6 +93,11 @@ class Arrival:
             if (missing := HEAD_BYTES - len(self._head)) > 0:
                 self._head += piece[:missing]
 
+    def refuse(self, refusal: InstanceRefused | StorageExhausted) -> None:
+        """Drop what came and what will come; `seal` raises the refusal."""
+        self._refusal = self._refusal or refusal
+        self.discard()
+
     def seal(self, *, sync: bool = True) -> None:
         """Bring every byte to the disk and close the file; without `sync` only to the operating system.
 

@@ -17,6 +17,7 @@ from structlog.contextvars import bound_contextvars
 from node.commitment import CommitmentReport
 from node.conversation import SILENCE, Conversation, InstanceStore, Services
 from node.porter import Call, Porter
+from node.quota import Quota
 from node.wire.pdu import rejection
 
 _log = structlog.get_logger()
@@ -66,6 +67,10 @@ class Limits:
 
     associations: int = 64
     """At the same time, of all callers."""
+    associations_of_one: int = 48
+    """At the same time, of one AE title at one address."""
+    bytes_of_one: int = 8 << 30
+    """That arrived from one AE title at one address and were not answered yet."""
     request_timeout: timedelta = timedelta(seconds=10)
     """From the connection to the last byte of the request for an association (the ARTIM timer, PS3.8 9.1.5)."""
     silence: timedelta = SILENCE
@@ -102,6 +107,9 @@ class Acceptor:
         self._on_commitment = on_commitment
         self._callers = tuple(callers)
         self._limits = limits or Limits()
+        self._quota = Quota(
+            associations=self._limits.associations_of_one, bytes_in_flight=self._limits.bytes_of_one
+        )
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._open: dict[int, Conversation[Any]] = {}
@@ -155,9 +163,10 @@ class Acceptor:
             store=self._reception,
             on_stored=lambda study_instance_uid: self._remember(number, study_instance_uid),
             on_commitment=self._on_commitment,
+            quota=self._quota,
         )
         with self._lock:
-            if len(self._open) >= self._limits.associations:
+            if len(self._open) >= self._limits.associations or not self._quota.enter(call.caller):
                 return self._rejected(call, LIMIT_EXCEEDED)
             conversation = Conversation(connection, call, services=services, silence=self._limits.silence)
             self._open[number] = conversation
@@ -178,6 +187,7 @@ class Acceptor:
             finally:
                 self._association_ended(number)
                 conversation.hang_up()
+                self._quota.leave(call.caller)
                 with self._lock:
                     del self._open[number]
 

@@ -39,6 +39,7 @@ from node.negotiation import (
     negotiate,
 )
 from node.porter import Call
+from node.quota import Quota
 from node.wire.command_set import (
     EVENT_TYPE_ID,
     RESPONSE,
@@ -75,6 +76,9 @@ class IncomingInstance(Protocol):
     def write(self, *pieces: bytes | memoryview) -> None:
         """Take the next pieces of its data set; never raises."""
 
+    def refuse(self, refusal: StorageExhausted) -> None:
+        """Drop what came and what will come; it is not kept, for this reason."""
+
     def discard(self) -> None:
         """Forget it; what was kept stays."""
 
@@ -104,6 +108,7 @@ class Services(Generic[Incoming]):
     on_stored: Callable[[str], None]
     """Called with the Study Instance UID of each instance that was stored, before its answer."""
     on_commitment: Callable[[CommitmentReport], None]
+    quota: Quota
 
 
 class Conversation(Generic[Incoming]):
@@ -197,15 +202,25 @@ class Conversation(Generic[Incoming]):
                 calling_ae_title=self._call.calling_ae_title,
             )
         )
+
+        def take(pieces: list[memoryview]) -> None:
+            came = sum(map(len, pieces))
+            taken.append(came)
+            if not self._services.quota.take(self._call.caller, came):
+                arrival.refuse(StorageExhausted("You have too much in flight: send it again later."))
+            arrival.write(*pieces)
+
+        taken: list[int] = []
         try:
             if command.has_data_set:
-                self._inbox.pass_data_set(command.context_id, lambda pieces: arrival.write(*pieces))
+                self._inbox.pass_data_set(command.context_id, take)
             if command.sop_class_uid not in ("", context.abstract_syntax):
                 self._respond(command, SOP_CLASS_NOT_SUPPORTED)
                 return
             self._keep(command, arrival)
         finally:
             arrival.discard()
+            self._services.quota.give_back(self._call.caller, sum(taken))
 
     def _keep(self, command: Command, arrival: Incoming) -> None:
         try:

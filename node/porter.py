@@ -45,6 +45,11 @@ class Call:
     called_ae_title: str
     address: str
 
+    @property
+    def caller(self) -> tuple[str, str]:
+        """Who shares a quota: AE title and address."""
+        return self.calling_ae_title, self.address
+
 
 class Desk(Protocol):
     """Decides about calls."""

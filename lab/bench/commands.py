@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     bench.callback()(_group)
     bench.command("read")(read)
     bench.command("reader-study")(reader_study)
+    bench.command("receive")(receive)
     app.add_typer(bench, name="bench")
 
 
@@ -70,6 +71,60 @@ def read(
         typer.echo(json.dumps(figures, indent=2))
     else:
         typer.echo(_told(speed, command, _versions(reader.hardware)))
+
+
+def receive(
+    rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured, in turns.")] = 5,
+    sizes: Annotated[
+        str, typer.Option(help="Bytes of an instance, separated by commas.")
+    ] = "17000000,27000000,65536",
+    associations: Annotated[
+        str, typer.Option(help="Associations at once, separated by commas.")
+    ] = "1,4,16,32",
+    megabytes: Annotated[int, typer.Option(min=1, help="Sent in one turn, about.")] = 500,
+    memory_disk: Annotated[Path, typer.Option(help="Where the path alone writes.")] = Path("/dev/shm"),  # noqa: S108
+    real_disk: Annotated[Path, typer.Option(help="Where the promise is kept.")] = Path(),
+) -> None:
+    """Measure how fast instances are received beside storescp, Orthanc, stock pynetdicom and a plain pump.
+
+    Two tables: the path alone, on a memory disk without any sync; and the promise kept, every instance synced,
+    named, read and in the ledger before it is acknowledged, on a real disk. Receivers take turns under the same
+    sender; ratios are of the same round. With the defaults about half an hour on two processors.
+
+    Example: mammocalc bench receive --rounds 3 --sizes 17000000 --associations 1,16 --megabytes 200
+    """
+    from lab.bench.receivers import PATH_ALONE, PROMISE_KEPT, ReceiverFailed
+    from lab.bench.receiving import launch_all, loads_of, measure_receivers, table
+
+    try:
+        loads = loads_of(_numbers(sizes), _numbers(associations), megabytes=megabytes)
+    except ValueError as failure:
+        typer.echo(f"--sizes and --associations take numbers separated by commas: {failure}.", err=True)
+        raise typer.Exit(2) from failure
+    for title, launches, disk in (
+        ("The path alone", PATH_ALONE, memory_disk),
+        ("The promise kept", PROMISE_KEPT, real_disk),
+    ):
+        with TemporaryDirectory(dir=disk, prefix="bench-receive-") as folder:
+            running = []
+            try:
+                running = launch_all(launches, Path(folder).resolve())
+                typer.echo(f"{title}, medians of {rounds} rounds in turns.\n")
+                typer.echo(table(measure_receivers(running, loads, rounds=rounds), running) + "\n")
+            except (ReceiverFailed, OSError) as failure:
+                typer.echo(f"{failure}", err=True)
+                raise typer.Exit(2) from failure
+            finally:
+                for receiver in running:
+                    receiver.stop()
+
+
+def _numbers(words: str) -> list[int]:
+    """Return positive numbers that are separated by commas."""
+    numbers = [int(word) for word in words.split(",")]
+    if min(numbers) < 1:
+        raise ValueError(f"{min(numbers)} is less than 1")
+    return numbers
 
 
 def reader_study(

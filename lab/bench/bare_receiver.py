@@ -1,0 +1,76 @@
+"""Our receive path alone: files as they come, no sync, no header read, no ledger.
+
+python -m lab.bench.bare_receiver PORT FOLDER
+"""
+
+import logging
+import os
+import sys
+import threading
+from datetime import datetime
+from pathlib import Path
+from uuid import uuid4
+
+import structlog
+
+from node.arrival import Announcement, part10_header, write_all
+from node.association import Acceptor
+from node.dimse_status import StorageExhausted
+
+
+class _File:
+    """One instance as a file."""
+
+    def __init__(self, announced: Announcement, folder: Path) -> None:
+        self.name = folder / f"{announced.sop_instance_uid}.dcm"
+        self.path = folder / f"{uuid4().hex}.part"
+        self.descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        write_all(self.descriptor, [part10_header(announced)])
+
+    def write(self, *pieces: bytes | memoryview) -> None:
+        """Append pieces."""
+        write_all(self.descriptor, pieces)
+
+    def refuse(self, refusal: StorageExhausted) -> None:
+        """Nothing here has a quota to exceed."""
+        raise refusal
+
+    def discard(self) -> None:
+        """Close it."""
+        os.close(self.descriptor)
+
+
+class _Folder:
+    """A store that keeps files and nothing else."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def begin(self, announced: Announcement) -> _File:
+        """Begin a file."""
+        return _File(announced, self._folder)
+
+    def keep(self, arrival: _File, *, now: datetime) -> str:
+        """Give it its name; every instance belongs to one study here."""
+        del now
+        arrival.path.rename(arrival.name)
+        return "1.2"
+
+
+def main() -> None:
+    """Receive until killed."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    acceptor = Acceptor(
+        ae_title="BARE",
+        host="127.0.0.1",
+        port=int(sys.argv[1]),
+        reception=_Folder(Path(sys.argv[2])),
+        on_study_touched=lambda _: None,
+        on_commitment=lambda _: None,
+    )
+    acceptor.start()
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Receivers as processes: ours and its peers, each tuned (TCP_NODELAY, 128 KB PDUs, threads enough)."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from lab.demo.orthanc import TEMPLATE, free_port, orthanc_program
+from mammography.ledger.schema import upgrade
+
+_START_SECONDS = 60
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class ReceiverFailed(Exception):
+    """A receiver did not start or refused an instance; str() says which, and where its log is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """How a receiver is started."""
+
+    command: Sequence[str]
+    ae_title: str
+    files: Path
+    """Where its files come; they are removed after each turn."""
+
+
+class Receiver:
+    """A receiver that runs, in a folder of its own."""
+
+    def __init__(self, name: str, launch: Callable[[Path, int], Launch], folder: Path) -> None:
+        self.name, self.port = name, free_port()
+        folder.mkdir(parents=True)
+        self._launched = launch(folder, self.port)
+        self._log = folder / "log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                list(self._launched.command),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "TCP_NODELAY": "1"},
+            )
+        self._await()
+
+    @property
+    def ae_title(self) -> str:
+        """What it is called."""
+        return self._launched.ae_title
+
+    def cpu_seconds(self) -> float:
+        """Return the processor seconds that it took so far, with children that ended."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
+        return sum(map(int, fields[11:15])) / _TICKS
+
+    def peak_memory_mb(self) -> float:
+        """Return the most memory that was resident in its first process, in 10^6 bytes."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
+
+    def forget(self) -> None:
+        """Remove the files that came."""
+        for path in self._launched.files.glob("*"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+
+    def _await(self) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError as failure:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise ReceiverFailed(f"{self.name} did not start: see {self._log}") from failure
+                time.sleep(0.1)
+            else:
+                return
+
+
+def _python(module: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-m", module, *map(str, arguments)]
+
+
+def _files(folder: Path) -> Path:
+    files = folder / "files"
+    files.mkdir()
+    return files
+
+
+def _bare(folder: Path, port: int) -> Launch:
+    files = _files(folder)
+    return Launch(command=_python("lab.bench.bare_receiver", port, files), ae_title="BARE", files=files)
+
+
+def _stock(folder: Path, port: int) -> Launch:
+    files = _files(folder)
+    command = _python("lab.bench.peer_receivers", "stock", port, files)
+    return Launch(command=command, ae_title="STOCK", files=files)
+
+
+def _pump(folder: Path, port: int) -> Launch:
+    files = _files(folder)
+    return Launch(
+        command=_python("lab.bench.peer_receivers", "pump", port, files), ae_title="PUMP", files=files
+    )
+
+
+def _storescp(folder: Path, port: int) -> Launch:
+    files = _files(folder)
+    command = ["/usr/bin/storescp", "--fork", "+B", "-pdu", "131072", "-aet", "STORESCP", "-od", str(files)]
+    return Launch(command=[*command, str(port)], ae_title="STORESCP", files=files)
+
+
+def _orthanc(folder: Path, port: int, *, sync: bool) -> Launch:
+    storage = folder / "storage"
+    settings = json.loads(TEMPLATE.read_text()) | {
+        "StorageDirectory": str(storage),
+        "IndexDirectory": str(storage),
+        "DicomAet": "ORTHANC",
+        "DicomPort": port,
+        "HttpPort": free_port(),
+        "DicomAlwaysAllowStore": True,
+        "DicomCheckModalityHost": False,
+        "DicomThreadsCount": 32,
+        "MaximumPduLength": 131072,
+        "SyncStorageArea": sync,
+        "StableAge": 3600,
+    }
+    path = folder / "orthanc.json"
+    path.write_text(json.dumps(settings))
+    return Launch(
+        command=[orthanc_program() or "Orthanc", str(path)], ae_title="ORTHANC", files=folder / "none"
+    )
+
+
+def _node(folder: Path, port: int) -> Launch:
+    url = f"sqlite:///{folder}/ledger.db"
+    upgrade(url)
+    path = folder / "node.toml"
+    path.write_text(
+        f'[node]\nae_title = "MAMMOCALC"\nhost = "127.0.0.1"\nport = {port}\ndata_dir = "{folder}/data"\n'
+        f'[ledger]\nurl = "{url}"\n[queue]\nurl = "redis://127.0.0.1:1/0"\n'
+    )
+    command = _python("mammography", "receive", "--config", path)
+    return Launch(command=command, ae_title="MAMMOCALC", files=folder / "data" / "studies")
+
+
+PATH_ALONE = MappingProxyType(
+    {
+        "ours": _bare,
+        "storescp": _storescp,
+        "Orthanc": lambda folder, port: _orthanc(folder, port, sync=False),
+        "stock pynetdicom": _stock,
+    }
+)
+"""Table 1: files on a memory disk, nobody syncs, no ledger of ours."""
+PROMISE_KEPT = MappingProxyType(
+    {"ours": _node, "plain pump": _pump, "Orthanc": lambda folder, port: _orthanc(folder, port, sync=True)}
+)
+"""Table 2: synced, named, read and recorded before the answer, on a real disk."""
