@@ -30,6 +30,7 @@ check: setup
 bench: setup
 	@$(BIN)/mammocalc bench read
 	@$(BIN)/mammocalc bench reader-study
+	@$(BIN)/mammocalc bench receive
 
 train: setup
 	@exec $(BIN)/mammocalc train --out build/weights

@@ -1,0 +1,33 @@
+"""What `mammocalc bench receive` measures is what it says."""
+
+from pathlib import Path
+
+import pytest
+
+from lab.bench.receivers import PATH_ALONE, PROMISE_KEPT
+from lab.bench.receiving import Load, launch_all, measure_receivers, table
+
+
+@pytest.mark.slow
+def test_each_turn_sends_instances_that_the_receiver_has_not_seen(tmp_path: Path, monkeypatch):
+    receivers = launch_all(
+        {"ours": PROMISE_KEPT["ours"], "alone": PATH_ALONE["ours"], "pump": PROMISE_KEPT["plain pump"]},
+        tmp_path,
+    )
+    for receiver in receivers:
+        monkeypatch.setattr(receiver, "forget", lambda: None)
+    load = Load(size=65536, associations=2, instances=6)
+    try:
+        measured = measure_receivers(receivers, [load], rounds=1)[load]
+        kept = {receiver.name: len(stored(tmp_path / receiver.name)) for receiver in receivers}
+        assert kept == {"ours": 12, "alone": 12, "pump": 12}, "two rounds, the first not counted"
+        assert measured["ours"].ours_to_it == 1
+        assert all(one.turn.mb_per_second > 0 for one in measured.values())
+        assert table({load: measured}, receivers).count("64 KB x 2") == 3
+    finally:
+        for receiver in receivers:
+            receiver.stop()
+
+
+def stored(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and 65536 < path.stat().st_size < 70000]

@@ -1,0 +1,84 @@
+"""No bytes, however wrong, crash the node, keep it busy or leave anything behind."""
+
+import threading
+from io import BytesIO
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from node.dimse_status import InstanceRefused
+from node.instance_header import InstanceHeader, read_instance_header
+from node.negotiation import negotiate
+from node.wire.pdu import ProtocolViolation
+from tests.reception.conftest import ListeningNode
+from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram
+from tests.reception.raw_callers import C_ECHO, association_request, c_store, raw_caller
+from tests.servers import wait_for
+
+WHOLE = encoded(mammogram("fuzz"))
+STREAM = c_store("1.2.3", WHOLE, size=300, values_in_a_pdu=2) + C_ECHO
+
+
+@st.composite
+def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
+    """Bytes with some of them changed, left out, doubled or cut off."""
+    damage = bytearray(whole)
+    for _ in range(draw(st.integers(1, 6))):
+        start = draw(st.integers(0, len(damage)))
+        length = draw(st.integers(0, 12))
+        damage[start : start + length] = draw(st.binary(max_size=12))
+    return bytes(damage[: draw(st.integers(0, len(damage)))] if draw(st.booleans()) else damage)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(noise=st.binary(max_size=200) | damaged(STREAM), associated=st.booleans())
+def test_the_node_goes_on_whatever_comes(node: ListeningNode, noise: bytes, associated: bool):
+    with raw_caller(node.port) as caller:
+        if associated:
+            assert caller.associate() == 2
+        caller.socket.sendall(noise)
+        caller.socket.shutdown(1)
+        while caller.pdu()[0]:
+            pass
+    with raw_caller(node.port) as other:
+        assert other.associate() == 2
+        other.socket.sendall(C_ECHO)
+        assert other.status() == 0
+    wait_for(lambda: not node.incoming(), what="the end of half files")
+    wait_for(
+        lambda: not any(thread.name.startswith("association-") for thread in threading.enumerate()),
+        what="the end of every association",
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(damaged(association_request(sop_classes=["1.2.3.4", FOR_PRESENTATION])))
+def test_a_request_is_understood_or_called_unlawful(request: bytes):
+    try:
+        agreement = negotiate(request)
+    except ProtocolViolation:
+        return
+    assert agreement.answer[0] == 2
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    data_set=damaged(WHOLE),
+    syntax=st.sampled_from(
+        [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
+    ),
+)
+def test_a_header_is_read_or_refused(data_set: bytes, syntax: str):
+    try:
+        header = read_instance_header(
+            BytesIO(data_set), transfer_syntax_uid=syntax, sop_class_uid=FOR_PRESENTATION
+        )
+    except InstanceRefused:
+        return
+    assert isinstance(header, InstanceHeader)
