@@ -170,6 +170,7 @@ def test_one_caller_cannot_take_every_place(make_node: Callable[..., ListeningNo
         assert third.associate() == REJECTED
         with raw_caller(node.port) as other:
             assert other.associate(calling="MODALITY2") == ACCEPTED
+    wait_for(lambda: may_come(node.port), what="a place of its own")
 
 
 def test_what_one_caller_has_in_flight_is_limited(make_node: Callable[..., ListeningNode]):
