@@ -89,7 +89,7 @@ def receive(
 
     Two tables: the path alone, on a memory disk without any sync; and the promise kept, every instance synced,
     named, read and in the ledger before it is acknowledged, on a real disk. Receivers take turns under the same
-    sender; ratios are of the same round. With the defaults about half an hour on two processors.
+    sender; ratios are of the same round. With the defaults that is 504 turns.
 
     Example: mammocalc bench receive --rounds 3 --sizes 17000000 --associations 1,16 --megabytes 200
     """
