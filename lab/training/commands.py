@@ -41,7 +41,7 @@ def train(
     minutes: Minutes = 60.0,
     steps: Steps = None,
     seed: Annotated[int, typer.Option(min=0, max=90, help="Seed of the scenes and of the run.")] = 0,
-    version: Annotated[str, typer.Option(help="Version of the reader that reports will carry.")] = "0.3.0",
+    version: Annotated[str, typer.Option(help="Version of the reader that reports will carry.")] = "0.4.0",
     validation: Validation = 40,
     lessons: Annotated[
         Path | None, typer.Option(help="Where lessons are kept for other runs; none are kept without it.")

@@ -113,7 +113,7 @@ def test_points_below_the_readers_threshold_are_remembered(observed):
 
 
 def test_misses_and_false_marks_are_drawn_beside_the_truth(observed, easy_scene: Scene, tmp_path):
-    deaf = _plan().model_copy(update={"operating_points": {"standard": 0.9999}})
+    deaf = _plan().model_copy(update={"operating_points": {"standard": 1.1}})
     record = with_pictures(observed, [easy_scene], deaf, tmp_path)
     name = record.images[0].lesions[0].picture
     assert name is not None
