@@ -17,7 +17,6 @@ from lab.readerstudy.arms import (
     figures_of,
     measurable,
 )
-from lab.readerstudy.clustered import proportion as clustered_proportion
 from lab.readerstudy.multireader import (
     MultiReader,
     SiteFigures,
@@ -26,7 +25,8 @@ from lab.readerstudy.multireader import (
     multi_reader,
 )
 from lab.readerstudy.notes import notes_on
-from lab.readerstudy.readings import GROUPS, Level, Study, study_of
+from lab.readerstudy.readings import Level, Study, study_of
+from lab.readerstudy.subgroups import SubgroupRow, subgroups_of
 from lab.readerstudy.tables import Condition, StudyTables
 
 MOST_CATEGORIES = 12
@@ -41,7 +41,7 @@ class NothingToJudge(Exception):
 class Comparison:
     """Two ways to read the same units: the first less the second with its 95 % interval.
 
-    `figure`: sensitivity, specificity, lesions found, or area; `apart`: units that only the first got right, and only
+    `figure`: sensitivity, specificity, lesions found, area, or area between sites, of different cases; `apart`: units that only the first got right, and only
     the second; `p`: McNemar's exact, DeLong's for areas; `p_holm`: adjusted for all comparisons of this figure.
     """
 
@@ -66,20 +66,6 @@ class Agreement:
     units: int
     calls: Interval
     weighted: Interval | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubgroupRow:
-    """One kind of case or lesion under one condition, all readers together, with 95 % intervals by patient."""
-
-    group: str
-    kind: str
-    reading: str
-    units: int
-    sensitivity: Interval
-    specificity: Interval
-    lesions: int
-    missed: Interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,13 +112,13 @@ def analyse(tables: StudyTables, options: Options) -> tuple[Study, Analysis]:
         units=len(units.positive),
         readers=study.readers,
         model_name=study.model_name,
-        arms=tuple(figures_of(arm, study, options.level) for arm in arms),
+        arms=tuple(figures_of(arm, study, options) for arm in arms),
         comparisons=tuple(_comparisons(study, arms, options)),
         multi_reader=every,
         variances=variances,
         sites=by_site(study, options),
         agreement=tuple(_agreement(study, options.level)),
-        subgroups=tuple(_subgroups(study, options.level)),
+        subgroups=tuple(subgroups_of(study, options)),
         notes=notes_on(study, tables, options),
     )
 
@@ -144,6 +130,7 @@ def _comparisons(study: Study, arms: Sequence[Arm], options: Options) -> list[Co
     machine = [arm for arm in arms if arm.who == "the model"]
     pairs += [(one, other) for one in machine for other in alone.values() if "the model" not in other.who]
     found = [each for first, second in pairs for each in _compared(first, second, study, options)]
+    found += _between_sites(study, options)
     adjusted: list[Comparison] = []
     for figure in dict.fromkeys(each.figure for each in found):
         of_figure = [each for each in found if each.figure == figure]
@@ -185,6 +172,43 @@ def _compared(first: Arm, second: Arm, study: Study, options: Options) -> list[C
             )
         )
     return found
+
+
+def _between_sites(study: Study, options: Options) -> list[Comparison]:
+    """Return the model's areas at every two sites compared: their cases are different ones."""
+    if study.model is None:
+        return []
+    units, opinion = study.units(options.level), study.model.opinion(options.level)
+    inside = {
+        site: opinion.read & (units.groups["site"] == site)
+        for site in np.unique(units.groups["site"]).tolist()
+    }
+    rows = []
+    for first, second in combinations(inside, 2):
+        one, other = inside[first], inside[second]
+        if not all(measurable(units.positive[each], units.patients[each]) for each in (one, other)):
+            continue
+        areas = roc_comparison.compare_unpaired(
+            opinion.scores[one],
+            units.positive[one],
+            opinion.scores[other],
+            units.positive[other],
+            (clusters(units.patients[one]), clusters(units.patients[other])),
+        )
+        rows.append(
+            Comparison(
+                first=f"the model at {first or '(no site)'}",
+                second=f"the model at {second or '(no site)'}",
+                figure="area between sites",
+                units=int(one.sum() + other.sum()),
+                difference=areas.difference,
+                apart=None,
+                p=areas.p,
+                p_holm=areas.p,
+                non_inferior=None,
+            )
+        )
+    return rows
 
 
 def _shares_compared(
@@ -241,46 +265,3 @@ def _agreement(study: Study, level: Level) -> list[Agreement]:
                 )
             )
     return rows
-
-
-def _subgroups(study: Study, level: Level) -> list[SubgroupRow]:
-    """Return sensitivity, specificity and misses of every kind of unit, readers together."""
-    units, lesions = study.units(level), study.lesions
-    by_reading = {
-        f"readers {condition} the model": [each for each in study.readings if each.condition is condition]
-        for condition in Condition
-    } | {"the model": [study.model] if study.model else []}
-    rows = []
-    for group in GROUPS:
-        for kind in sorted(set(units.groups[group].tolist()) | set(lesions.groups[group].tolist())):
-            inside, marked = units.groups[group] == kind, lesions.groups[group] == kind
-            if not kind or (inside.all() and group != "site"):
-                continue
-            for name, readings in by_reading.items():
-                judged = [each.opinion(level) for each in readings]
-                found = [each.lesions for each in readings]
-                row = SubgroupRow(
-                    group=group,
-                    kind=kind,
-                    reading=name,
-                    units=int(inside.sum()),
-                    sensitivity=_pooled(
-                        [(each.calls, each.read & inside & units.positive) for each in judged], units.patients
-                    ),
-                    specificity=_pooled(
-                        [(~each.calls, each.read & inside & ~units.positive) for each in judged],
-                        units.patients,
-                    ),
-                    lesions=int(marked.sum()),
-                    missed=_pooled([(~each.found, each.read & marked) for each in found], lesions.patients),
-                )
-                rows += [row] if readings else []
-    return rows
-
-
-def _pooled(said: Sequence[tuple[np.ndarray, np.ndarray]], patients: np.ndarray) -> Interval:
-    """Return a share over several readings, with its interval by patient. `said`: what is counted, and of what."""
-    if not said:
-        return clustered_proportion(np.zeros(0, dtype=np.bool_), np.zeros(0))[0]
-    counted = np.concatenate([right[there] for right, there in said])
-    return clustered_proportion(counted, np.concatenate([patients[there] for _, there in said]))[0]

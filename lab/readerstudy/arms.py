@@ -8,7 +8,7 @@ import numpy as np
 
 from lab.evaluation.statistics import Interval
 from lab.readerstudy.combination import RULES, Opinion, Rule, combine
-from lab.readerstudy.proportions import Accuracy, Proportion, accuracy, proportion
+from lab.readerstudy.proportions import Accuracy, Proportion, accuracy, predictive_values, proportion
 from lab.readerstudy.readings import POSITIVE_SCORE, Level, Reading, Study, Units
 from lab.readerstudy.roc_comparison import delong
 from lab.readerstudy.tables import Condition
@@ -27,7 +27,8 @@ class Options:
 
     `pairs`: readers to be combined; None: all pairs of up to three readers. `arbiter`: who decides where a pair
     disagrees, the model without one. `margin`: of non-inferiority, in areas and in shares. `positive_score`: from
-    which score on a line without a category or call is a positive call.
+    which score on a line without a category or call is a positive call. `prevalence`: share of malignant units, between
+    0 and 1, at which predictive values are told beside those of the study's own share.
     """
 
     level: Level = "case"
@@ -35,6 +36,7 @@ class Options:
     arbiter: str | None = None
     margin: float | None = None
     positive_score: float = POSITIVE_SCORE
+    prevalence: float | None = None
     seed: int = 1
 
 
@@ -58,6 +60,7 @@ class ArmFigures:
     """What one way to read is worth. `area`: None where there are not two units of each kind.
 
     `missed`: lesions not marked, benign ones too, of those in cases that were read; None where no lesion is told.
+    `predicted`: positive and negative predictive value at the prevalence that was asked for, None without one.
     """
 
     name: str
@@ -66,6 +69,7 @@ class ArmFigures:
     area: Interval | None
     missed: Proportion | None
     false_marks: float | None
+    predicted: tuple[Interval, Interval] | None
 
 
 def arms_of(study: Study, options: Options) -> list[Arm]:
@@ -152,19 +156,23 @@ def _beside(machine: Arm, alone: Arm, options: Options) -> Iterator[Arm]:
         yield Arm(name=who, who=who, condition=None, judged=judged, lesions=lesions)
 
 
-def figures_of(arm: Arm, study: Study, level: Level) -> ArmFigures:
+def figures_of(arm: Arm, study: Study, options: Options) -> ArmFigures:
     """Return what a way to read is worth, over what was read."""
-    units, read = study.units(level), arm.judged.read
+    units, read = study.units(options.level), arm.judged.read
     judged, positive = arm.judged.of(read), units.positive[read]
     there = arm.lesions.of(arm.lesions.read)
     found = int(there.found.sum())
+    calls = accuracy(judged.calls, positive)
     return ArmFigures(
         name=arm.name,
         units=int(read.sum()),
-        accuracy=accuracy(judged.calls, positive),
+        accuracy=calls,
         area=area_of(judged, positive, units.patients[read]),
         missed=proportion(len(there.found) - found, len(there.found)) if len(there.found) else None,
         false_marks=arm.false_marks,
+        predicted=None
+        if options.prevalence is None
+        else predictive_values(calls.sensitivity, calls.specificity, options.prevalence),
     )
 
 

@@ -57,6 +57,14 @@ def analyze(
     margin: Annotated[
         float | None, typer.Option(min=0.0001, max=1, help="Margin of non-inferiority, such as 0.05.")
     ] = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(
+            min=0.00001,
+            max=0.99999,
+            help="Share of malignant cases or lesions, such as 0.006, for predictive values.",
+        ),
+    ] = None,
     positive_score: Annotated[
         float,
         typer.Option(min=0, max=100, help="From this score on, a line without BI-RADS or call is positive."),
@@ -78,6 +86,7 @@ def analyze(
         arbiter=arbiter,
         margin=margin,
         positive_score=positive_score,
+        prevalence=prevalence,
         seed=seed,
     )
     command = shlex.join(["mammocalc", *(word for word in sys.argv[1:] if word != "--json")])

@@ -19,6 +19,8 @@ from lab.readerstudy.tables import Condition
 TREATMENTS = (Condition.WITH, Condition.WITHOUT)
 INFERENCES: tuple[Random, ...] = ("readers-and-cases", "cases", "readers")
 AREA = "area under the ROC curve"
+ENOUGH_READERS = 4
+"""With fewer readers, conclusions about other readers rest on too little (Hillis and Schartz 2018)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,7 @@ class VarianceRow:
 class SiteFigures:
     """One site's difference in area, with less without the model; `site` "all sites" is their weighted mean.
 
-    `random`: "cases" at a site with one reader. `heterogeneity_p`: of the weighted mean alone, P that the sites'
+    `random`: "cases" at a site with fewer than four readers, whose spread says too little of other readers'. `heterogeneity_p`: of the weighted mean alone, P that the sites'
     differences are equal (Cochran's Q).
     """
 
@@ -211,7 +213,7 @@ def by_site(study: Study, options: Options) -> tuple[SiteFigures, ...]:
         block = _block(study, options, names == site)
         if block is None:
             continue
-        random: Random = "readers-and-cases" if len(block.readers) > 1 else "cases"
+        random: Random = "readers-and-cases" if len(block.readers) >= ENOUGH_READERS else "cases"
         result = analyse(_areas(study, options, block), random=random)
         told = result.difference
         rows.append(

@@ -5,11 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from lab.readerstudy.arms import Options
+from lab.readerstudy.multireader import ENOUGH_READERS
 from lab.readerstudy.readings import Study
 from lab.readerstudy.tables import Condition, StudyTables
-
-ENOUGH_READERS = 4
-"""With fewer readers, conclusions about other readers rest on too little (Hillis and Schartz 2018)."""
 
 
 def notes_on(study: Study, tables: StudyTables, options: Options) -> tuple[str, ...]:
@@ -55,7 +53,12 @@ def _on_reads(study: Study, tables: StudyTables) -> Iterator[str]:
     crossed = (
         np.all([each.cases.read for each in study.readings if each.reader in both], axis=0) if both else None
     )
-    if crossed is not None and not crossed.all():
+    if crossed is not None and not crossed.any():
+        yield (
+            "No case was read by every reader both ways, as where every site has readers of its own: no test goes over all "
+            "readers."
+        )
+    elif crossed is not None and not crossed.all():
         yield (
             f"{int((~crossed).sum())} of {len(crossed)} cases were not read by every reader both ways; the tests over all "
             "readers leave them out."

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from lab.evaluation.statistics import Interval
 from lab.readerstudy.analysis import Analysis
 from lab.readerstudy.arms import Options
-from lab.readerstudy.multireader import MultiReader
+from lab.readerstudy.multireader import ENOUGH_READERS, SiteFigures
 from lab.readerstudy.proportions import Proportion
 from lab.readerstudy.tables import MODEL_FILE, READS_FILE, TRUTH_FILE
 
@@ -23,6 +23,8 @@ RANDOM = {
     "readers": "other readers, these cases",
 }
 """To what a result generalises, in words."""
+VERDICT = {None: "–", True: "yes", False: "not shown"}
+"""Whether the first way is not inferior to the second, in words; none without a margin."""
 PACKAGES = ("mammocalc", "numpy", "scipy", "statsmodels", "matplotlib")
 
 
@@ -125,7 +127,7 @@ def sections_of(
     return [
         Section(
             title="Does the model help?",
-            paragraphs=(head, *_answer(analysis.multi_reader)),
+            paragraphs=(head, *_answer(analysis)),
             tables=tuple(_multi_reader(analysis)),
             plots=plots,
         ),
@@ -137,7 +139,7 @@ def sections_of(
                     "Clopper and Pearson. Missed: lesions that were not marked, benign ones too."
                 ),
             ),
-            tables=tuple(_arms(analysis)),
+            tables=(*_arms(analysis), *_predicted(analysis, options)),
             plots={},
         ),
         Section(title="Compared", tables=tuple(_comparisons(analysis)), plots={}),
@@ -158,15 +160,18 @@ def sections_of(
     ]
 
 
-def _answer(rows: Iterable[MultiReader]) -> tuple[str, ...]:
+def _answer(analysis: Analysis) -> tuple[str, ...]:
     """Return the main result in a sentence: the area with fixed readers, or with random ones where there are enough."""
-    of_area = [row for row in rows if row.figure.startswith("area")]
+    of_area = [row for row in analysis.multi_reader if row.figure.startswith("area")]
+    together = [row for row in analysis.sites if row.heterogeneity_p is not None]
+    if not of_area and together:
+        return (_of_sites(together[0]),)
     if not of_area:
         return (
             "No readers read the same cases with and without the model, so whether it helps cannot be told.",
         )
     row = of_area[0]
-    if row.readers < 4:
+    if row.readers < ENOUGH_READERS:
         row = next(each for each in of_area if each.random == "cases")
     margin = {
         None: "",
@@ -182,6 +187,14 @@ def _answer(rows: Iterable[MultiReader]) -> tuple[str, ...]:
     )
 
 
+def _of_sites(row: SiteFigures) -> str:
+    """Return the weighted mean of sites whose readers read different cases."""
+    return (
+        f"Every site has readers of its own. Over all sites, {row.readers} readers had an area under the ROC curve that "
+        f"differed by {interval(row.difference)} with less without the model, P {_equals(row.p)} ({RANDOM[row.random]})."
+    )
+
+
 def _equals(p: float) -> str:
     """Return a P value behind its sign."""
     return p_value(p) if p_value(p).startswith("<") else f"= {p_value(p)}"
@@ -189,7 +202,6 @@ def _equals(p: float) -> str:
 
 def _multi_reader(analysis: Analysis) -> Iterable[Table]:
     """Yield the tables over all readers and over sites."""
-    verdict = {None: "–", True: "yes", False: "not shown"}
     if analysis.multi_reader:
         yield Table(
             title="All readers, with and without the model (Obuchowski and Rockette)",
@@ -204,7 +216,7 @@ def _multi_reader(analysis: Analysis) -> Iterable[Table]:
                     f"{row.f:.2f}",
                     "∞" if math.isinf(row.ddf) else f"{row.ddf:.1f}",
                     p_value(row.p),
-                    verdict[row.non_inferior],
+                    VERDICT[row.non_inferior],
                 )
                 for row in analysis.multi_reader
             ),
@@ -261,12 +273,35 @@ def _arms(analysis: Analysis) -> Iterable[Table]:
     )
 
 
+def _predicted(analysis: Analysis, options: Options) -> Iterable[Table]:
+    """Yield the predictive values at the prevalence that was asked for."""
+    if options.prevalence is not None:
+        yield Table(
+            title=f"Predictive values where {100 * options.prevalence:g} % of the {analysis.level}s are malignant",
+            head=("reading", "PPV", "NPV"),
+            rows=tuple(
+                (arm.name, *(interval(value, 4) for value in arm.predicted))
+                for arm in analysis.arms
+                if arm.predicted is not None
+            ),
+        )
+
+
 def _comparisons(analysis: Analysis) -> Iterable[Table]:
     """Yield the paired comparisons, figure by figure."""
     for figure in dict.fromkeys(each.figure for each in analysis.comparisons):
         yield Table(
             title=f"{figure[0].upper()}{figure[1:]}: first less second",
-            head=("first", "second", "n", "difference", "only first / only second", "P", "P (Holm)"),
+            head=(
+                "first",
+                "second",
+                "n",
+                "difference",
+                "only first / only second",
+                "P",
+                "P (Holm)",
+                "non-inferior",
+            ),
             rows=tuple(
                 (
                     each.first,
@@ -276,6 +311,7 @@ def _comparisons(analysis: Analysis) -> Iterable[Table]:
                     "–" if each.apart is None else f"{each.apart[0]} / {each.apart[1]}",
                     p_value(each.p),
                     p_value(each.p_holm),
+                    VERDICT[each.non_inferior],
                 )
                 for each in analysis.comparisons
                 if each.figure == figure
@@ -307,12 +343,13 @@ def _subgroups(analysis: Analysis) -> Iterable[Table]:
     for group in dict.fromkeys(row.group for row in analysis.subgroups):
         yield Table(
             title=f"By {group}",
-            head=(group, "reading", "n", "sensitivity", "specificity", "lesions", "missed"),
+            head=(group, "reading", "n", "area", "sensitivity", "specificity", "lesions", "missed"),
             rows=tuple(
                 (
                     row.kind,
                     row.reading,
                     str(row.units),
+                    interval(row.area),
                     interval(row.sensitivity),
                     interval(row.specificity),
                     str(row.lesions),
@@ -338,13 +375,20 @@ def _methods(options: Options, source: Provenance) -> Iterable[str]:
         "interval (1998), DeLong's test; Holm's adjustment within each figure. All readers: Obuchowski and Rockette "
         "(1995) with jackknife covariances over patients and Hillis' degrees of freedom (2007), on what every reader read "
         "both ways. wAFROC: Chakraborty (2017). Sites: each tested alone, their mean weighted by inverse variance, "
-        "Cochran's Q. Agreement: Cohen's kappa. Subgroups: the ratio estimator of Rao and Scott (1992) over patients. "
+        "Cochran's Q; fewer than four readers as fixed. The model between sites: DeLong's test of different cases. "
+        "Agreement: Cohen's kappa. Subgroups: the ratio estimator of Rao and Scott (1992) over patients, mean areas by "
+        "1,000 resamples of patients, corrected for bias and acceleration (Efron 1987). "
         "Bands of curves: 2,000 resamples of patients. All intervals are 95 %, all P two-sided."
     )
     if options.margin is not None:
         yield (
             f"Non-inferiority: a margin of {options.margin:g}, one-sided at 2.5 %. The margin has to have been fixed before "
             "the study was read."
+        )
+    if options.prevalence is not None:
+        yield (
+            f"Predictive values at {100 * options.prevalence:g} %: Bayes' rule, intervals of the logit (Mercaldo, Lau and "
+            "Zhou 2007), which take units for independent."
         )
     yield (
         f"Combinations: either, both, mean score, arbitration by {options.arbiter or 'the model'}. Seed of the "

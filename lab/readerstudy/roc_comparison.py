@@ -108,10 +108,18 @@ def compare(
 
 
 def compare_unpaired(
-    first: Array, first_positive: NDArray[np.bool_], second: Array, second_positive: NDArray[np.bool_]
+    first: Array,
+    first_positive: NDArray[np.bool_],
+    second: Array,
+    second_positive: NDArray[np.bool_],
+    patients: tuple[NDArray[np.generic] | None, NDArray[np.generic] | None] = (None, None),
 ) -> AreaComparison:
-    """Return the comparison of readings of different cases, such as those of two sites."""
-    one, other = delong(first[None], first_positive), delong(second[None], second_positive)
+    """Return the comparison of readings of different patients' cases, such as those of two sites.
+
+    `patients`: whose each case is, of the first reading and of the second; None where every patient has one.
+    """
+    one = delong(first[None], first_positive, patients[0])
+    other = delong(second[None], second_positive, patients[1])
     return _compared(one.areas[0], other.areas[0], float(one.covariance[0, 0] + other.covariance[0, 0]))
 
 

@@ -85,6 +85,21 @@ def test_unpaired_areas_vary_by_the_sum():
     assert found.z == pytest.approx((one.areas[0] - other.areas[0]) / error)
 
 
+def test_unpaired_areas_of_repeated_cases_vary_by_patient():
+    """Every case twice, under one patient, is no surer than each once."""
+    first, second = VAN_DYKE[0, 0], VAN_DYKE[1, 0]
+    owners = np.repeat(np.arange(114), 2)
+    once = compare_unpaired(first, DISSECTED, second, DISSECTED)
+    twice = compare_unpaired(
+        np.repeat(first, 2),
+        np.repeat(DISSECTED, 2),
+        np.repeat(second, 2),
+        np.repeat(DISSECTED, 2),
+        (owners, owners),
+    )
+    assert twice.z == pytest.approx(once.z)
+
+
 def test_readings_that_are_equal_do_not_differ_and_perfect_ones_surely_do():
     perfect = NOT_HELPED.astype(float)
     assert compare(NUTRITION[0], NUTRITION[0], NOT_HELPED).p == 1.0

@@ -9,13 +9,16 @@ from typer.testing import CliRunner
 
 from lab.evaluation.matching import Verdict
 from lab.evaluation.records import BreastRecord, ImageRecord, LesionRecord, MarkRecord, StudyRecord
+from lab.evaluation.roc import area_under_curve
 from lab.readerstudy.analysis import NothingToJudge, analyse
 from lab.readerstudy.arms import Options, UnknownReader
 from lab.readerstudy.combination import Opinion, combine
 from lab.readerstudy.design import plan
 from lab.readerstudy.evaluated import write_tables
 from lab.readerstudy.readings import study_of
+from lab.readerstudy.report import Provenance, sections_of
 from lab.readerstudy.simulated import simulate, skills
+from lab.readerstudy.subgroups import rank_area
 from lab.readerstudy.tables import (
     MODEL_FILE,
     READS_FILE,
@@ -117,6 +120,58 @@ def test_two_sites_are_told_apart_and_put_together():
     assert together.difference.high - together.difference.low < north.difference.high - north.difference.low
     assert together.heterogeneity_p is not None
     assert analysis.multi_reader == ()
+    assert {row.random for row in analysis.sites} == {"cases"}
+    answer = sections_of(
+        analysis, Options(level="lesion"), Provenance(command="", tables={}, versions={}), {}
+    )
+    assert "Over all sites, 4 readers" in answer[0].paragraphs[1]
+    assert any(note.startswith("No case was read by every reader") for note in analysis.notes)
+    areas = {(row.group, row.kind, row.reading): row.area for row in analysis.subgroups}
+    for site in ("north", "south"):
+        area = areas["site", site, "readers with the model"]
+        assert (
+            area.low
+            < np.mean([skill.area for skill in skills(2) if skill.condition is Condition.WITH])
+            < area.high
+        )
+
+
+def test_the_model_at_two_sites_is_compared_as_of_different_cases():
+    """At one site the model orders every lesion rightly, at the other by half."""
+    truth = [*truth_of(40, site="north"), *truth_of(40, site="south")]
+    reads = simulate(truth, skills(1), seed=1)
+    model = [
+        ModelRow(
+            site=row.site,
+            case=row.case,
+            lesion=row.lesion,
+            score=(90 if row.truth is Truth.MALIGNANT else 10) if row.site == "north" else number % 7,
+        )
+        for number, row in enumerate(truth)
+    ]
+    tables = StudyTables(truth=tuple(truth), reads=tuple(reads), model=tuple(model))
+    _, analysis = analyse(tables, Options(level="lesion"))
+    (row,) = (each for each in analysis.comparisons if each.figure == "area between sites")
+    assert (row.first, row.second, row.units) == ("the model at north", "the model at south", 80)
+    assert row.difference.value > 0.3
+    assert row.p < 0.001
+
+
+def test_predictive_values_are_told_at_the_prevalence_that_is_asked_for():
+    truth = truth_of(60)
+    tables = StudyTables(truth=tuple(truth), reads=tuple(simulate(truth, skills(1), 1)), model=())
+    _, analysis = analyse(tables, Options(level="lesion", prevalence=0.006))
+    for arm in analysis.arms:
+        found, right = arm.accuracy.sensitivity.value, arm.accuracy.specificity.value
+        assert arm.predicted[0].value == pytest.approx(found * 0.006 / (found * 0.006 + (1 - right) * 0.994))
+        assert arm.predicted[0].value < arm.accuracy.positive_predictive_value.value
+
+
+def test_the_area_of_ranks_is_that_of_the_evaluation():
+    rng = np.random.default_rng(2)
+    scores, positive = rng.integers(0, 6, 50), rng.random(50) < 0.4
+    assert rank_area(scores, positive) == pytest.approx(area_under_curve(scores[positive], scores[~positive]))
+    assert math.isnan(rank_area(scores, np.ones(50, dtype=bool)))
 
 
 def test_pairs_combine_by_rule_with_each_other_and_with_the_model():
@@ -242,6 +297,10 @@ def test_the_commands_go_from_a_truth_to_a_report_that_is_the_same_each_time(tmp
     mammocalc("simulate", folder, "--readers", 2)
     told = mammocalc("analyze", folder, "--unit", "lesion", "--out", tmp_path / "one", "--pair", "R1+R2")
     mammocalc("analyze", folder, "--unit", "lesion", "--out", tmp_path / "two", "--pair", "R1+R2")
+    mammocalc("analyze", folder, "--prevalence", 0.006, "--margin", 0.05, "--out", tmp_path / "three")
+    other = (tmp_path / "three" / "report.html").read_text()
+    assert "Predictive values where 0.6 % of the cases are malignant" in other
+    assert "Mercaldo" in other
     assert "The model says nothing of 5 cases" in told
     assert "2 readers are too few" in told
     for name in ("report.html", "report.pdf"):
