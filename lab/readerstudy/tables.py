@@ -6,7 +6,6 @@ every file is told at once, by line.
 """
 
 import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lab.readerstudy.lines import UnreadableTable, lines_of
 
 READS_FILE, TRUTH_FILE, MODEL_FILE = "reads.csv", "truth.csv", "model.csv"
 
@@ -223,16 +224,11 @@ def _rows(
         mistakes += [f"{name}: there is no {file}."] if needed else []
         return []
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as cause:
-        mistakes.append(f"{name}: byte {cause.start} is not UTF-8; save the file as CSV UTF-8.")
+        header, *lines = lines_of(file)
+    except UnreadableTable as cause:
+        mistakes.append(f"{name}{cause}")
         return []
-    try:
-        header, *lines = _lines(text)
-    except csv.Error as cause:
-        mistakes.append(f"{name}: this is no CSV: {cause}.")
-        return []
-    absent = _judge_header(kind, header[1], name, mistakes)
+    absent = _judge_header(kind, header[1], f"{name} line {header[0]}", mistakes)
     found: Lines[RowKind] = []
     for line, cells in lines:
         place = f"{name} line {line}"
@@ -250,30 +246,24 @@ def _rows(
             mistakes += [
                 f"{place}: {told}" for error in refused.errors() if (told := _told(dict(error), absent))
             ]
-    if not found and not absent:
-        mistakes.append(f"{name}: no line of it can be used.")
+    if not lines and not absent:
+        mistakes.append(f"{name}: there is no line below the header.")
     return found
 
 
-def _lines(text: str) -> list[tuple[int, list[str]]]:
-    """Return the cells of the header and of every line that is not empty, each with the number of its line."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-    return [*(lines[:1] or [(1, [])]), *((line, cells) for line, cells in lines[1:] if any(cells))]
-
-
-def _judge_header(kind: type[Row], header: Sequence[str], name: str, mistakes: list[str]) -> set[str]:
+def _judge_header(kind: type[Row], header: Sequence[str], place: str, mistakes: list[str]) -> set[str]:
     """Tell what is wrong with a header; return the needed columns that it lacks."""
     fields = kind.model_fields
     absent = {column for column, field in fields.items() if field.is_required()} - set(header)
-    mistakes += [f"{name} line 1: the column {column} is missing." for column in fields if column in absent]
+    mistakes += [f"{place}: the column {column} is missing." for column in fields if column in absent]
     mistakes += [
-        f"{name} line 1: the column {column or '(without a name)'} is not known; known are {', '.join(fields)}."
+        f"{place}: the column {column or '(without a name)'} is not known; "
+        + (f"write {column.lower()}." if column.lower() in fields else f"known are {', '.join(fields)}.")
         for column in header
         if column not in fields
     ]
     mistakes += [
-        f"{name} line 1: the column {column} is there {header.count(column)} times."
+        f"{place}: the column {column} is there {header.count(column)} times."
         for column in fields
         if header.count(column) > 1
     ]
@@ -286,6 +276,8 @@ def _told(error: dict[str, object], absent: set[str]) -> str | None:
     column = str(place[0]) if isinstance(place, tuple) and place else "line"
     if error["type"] == "missing":
         return None if column in absent else f"{column} is empty."
+    if error["type"] == "float_parsing":
+        return f"{column} is {error['input']!r}, but should be a number with a decimal point, such as 71.5."
     said = str(error["msg"]).removeprefix("Input should ").removeprefix("be ")
     return f"{column} is {error['input']!r}, but should be {said}."
 

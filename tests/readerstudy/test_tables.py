@@ -86,8 +86,25 @@ R1,B,,with,,,
     ("files", "sentence"),
     [
         ({"reads": "\ufeff" + READS.replace("71", "nan")}, "reads.csv line 2: score is 'nan'"),
-        ({"reads": b"reader,case\nR\xe9,A\n"}, "reads.csv: byte 13 is not UTF-8"),
-        ({"reads": READS.replace("R1,B", '"R1,B')}, "reads.csv: this is no CSV"),
+        ({"reads": b"reader,case\nR\xe9,A\n"}, "reads.csv line 2: a letter is not UTF-8 (byte 0xe9)"),
+        ({"reads": READS.encode("utf-16")}, "reads.csv: this is UTF-16; save the file as CSV UTF-8"),
+        ({"reads": b"PK\x03\x04\x14\x00\x06\x00"}, "reads.csv: this is a spreadsheet; save it as CSV UTF-8"),
+        ({"reads": READS.replace("R1,B", '"R1,B')}, "reads.csv line 5: this is no CSV"),
+        ({"reads": READS.replace(",", ";")}, "reads.csv line 1: semicolons stand between the columns"),
+        ({"reads": READS.replace(",", "\t")}, "reads.csv line 1: tabs stand between the columns"),
+        (
+            {"reads": "sep=,\n" + READS},
+            "reads.csv line 1: begins with sep=; the first line has to be the header.",
+        ),
+        (
+            {"reads": READS.replace("71", '"71,5"')},
+            "reads.csv line 2: score is '71,5', but should be a number with",
+        ),
+        (
+            {"reads": "\n" + READS.replace("mark", "Mark")},
+            "reads.csv line 2: the column Mark is not known; write mark.",
+        ),
+        ({"reads": READS.splitlines()[0] + "\n"}, "reads.csv: there is no line below the header."),
         ({"reads": ""}, "reads.csv line 1: the column reader is missing."),
         (
             {"truth": TRUTH.replace("P1,malignant,B", "P1,malignant,A")},
@@ -99,6 +116,18 @@ R1,B,,with,,,
 )
 def test_a_broken_file_is_named_with_its_line(tmp_path, files, sentence):
     assert any(told.startswith(sentence) for told in mistakes_of(folder_of(tmp_path, **files)))
+
+
+def test_columns_that_a_spreadsheet_added_and_empty_lines_are_left_out(tmp_path):
+    padded = "\r\n,,,,,,,,\r\n".join(f"{line},," for line in READS.splitlines())
+    assert (
+        open_study([folder_of(tmp_path, reads=padded)]).reads
+        == open_study([folder_of(tmp_path, "plain")]).reads
+    )
+    told = mistakes_of(
+        folder_of(tmp_path, "odd", reads=READS.replace("score\n", "score,\n").replace("71\n", "71,x\n"))
+    )
+    assert any("the column (without a name) is not known" in line for line in told)
 
 
 def test_folders_merge_into_one_study_whose_sites_have_readers_of_their_own(tmp_path):
