@@ -36,6 +36,7 @@ def kappa(
         return Interval(math.nan, -1.0, 1.0)
     table = np.zeros((len(values), len(values)))
     np.add.at(table, (np.searchsorted(values, first), np.searchsorted(values, second)), 1)
-    result = cohens_kappa(table, wt=weights)
+    with np.errstate(invalid="ignore"):
+        result = cohens_kappa(table, wt=weights)
     low, high = max(float(result.kappa_low), -1.0), min(float(result.kappa_upp), 1.0)
     return Interval(float(result.kappa), low, high)

@@ -93,7 +93,8 @@ def interval(value: Interval | None, digits: int = 3) -> str:
     """Return a value and its interval: "0.812 [0.750, 0.862]"."""
     if value is None or math.isnan(value.value):
         return "–"
-    return f"{value.value:.{digits}f} [{value.low:.{digits}f}, {value.high:.{digits}f}]"
+    bounds = "–" if math.isnan(value.low) else f"{value.low:.{digits}f}, {value.high:.{digits}f}"
+    return f"{value.value:.{digits}f} [{bounds}]"
 
 
 def share(value: Proportion | None) -> str:

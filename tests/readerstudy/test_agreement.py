@@ -40,6 +40,10 @@ def test_where_all_call_the_same_chance_explains_it():
     assert math.isnan(kappa([2, 2, 2], [2, 2, 2]).value)
 
 
+def test_a_reader_who_calls_all_the_same_agrees_by_chance_alone():
+    assert kappa([1, 1, 1, 1], [1, 1, 2, 1]).value == 0.0
+
+
 def test_readers_of_different_cases_are_refused():
     with pytest.raises(ValueError, match="3 cases, the other 2"):
         kappa([1, 2, 3], [1, 2])

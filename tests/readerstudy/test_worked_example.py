@@ -10,13 +10,14 @@ from typer.testing import CliRunner
 from lab.evaluation.matching import Verdict
 from lab.evaluation.records import BreastRecord, ImageRecord, LesionRecord, MarkRecord, StudyRecord
 from lab.evaluation.roc import area_under_curve
+from lab.evaluation.statistics import Interval
 from lab.readerstudy.analysis import NothingToJudge, analyse
 from lab.readerstudy.arms import Options, UnknownReader
 from lab.readerstudy.combination import Opinion, combine
 from lab.readerstudy.design import plan
 from lab.readerstudy.evaluated import write_tables
 from lab.readerstudy.readings import study_of
-from lab.readerstudy.report import Provenance, sections_of
+from lab.readerstudy.report import Provenance, interval, sections_of
 from lab.readerstudy.simulated import simulate, skills
 from lab.readerstudy.subgroups import rank_area
 from lab.readerstudy.tables import (
@@ -39,6 +40,7 @@ from mammography.command_line import command_line
 from mammography.finding import Morphology
 from mammography.reader.weights_folder import SHIPPED_WEIGHTS, open_weights
 from mammography.view import Laterality, ViewPosition
+from tests.readerstudy.worked_example import lines
 
 LESIONS = 600
 
@@ -165,6 +167,11 @@ def test_predictive_values_are_told_at_the_prevalence_that_is_asked_for():
         found, right = arm.accuracy.sensitivity.value, arm.accuracy.specificity.value
         assert arm.predicted[0].value == pytest.approx(found * 0.006 / (found * 0.006 + (1 - right) * 0.994))
         assert arm.predicted[0].value < arm.accuracy.positive_predictive_value.value
+
+
+def test_an_interval_that_nobody_knows_is_told_as_such():
+    assert interval(Interval(0.6333, math.nan, math.nan)) == "0.633 [–]"
+    assert interval(Interval(math.nan, 0.0, 1.0)) == "–"
 
 
 def test_the_area_of_ranks_is_that_of_the_evaluation():
@@ -309,6 +316,9 @@ def test_the_commands_go_from_a_truth_to_a_report_that_is_the_same_each_time(tmp
     assert page.count("<svg") == 3
     assert "R1 and R2, the model decides with the model" in page
     assert (tmp_path / "one" / "report.pdf").read_bytes().startswith(b"%PDF")
+    printed = list(lines(folder, tmp_path / "one"))
+    assert printed[0] == "80 cases, 60 lesions, 30 malignant\n"
+    assert printed[-1].endswith("of 16 intervals of single figures hold the known value")
     figures = json.loads((tmp_path / "one" / "report.json").read_text())
     assert figures["analysis"]["lesions"] == 60
     assert set(figures["provenance"]["tables"]) == {"study/reads.csv", "study/truth.csv", "study/model.csv"}
