@@ -157,6 +157,9 @@ def test_the_model_at_two_sites_is_compared_as_of_different_cases():
     assert (row.first, row.second, row.units) == ("the model at north", "the model at south", 80)
     assert row.difference.value > 0.3
     assert row.p < 0.001
+    areas = {each.kind: each.area for each in analysis.subgroups if each.reading == "the model"}
+    assert areas["north"].value == 1.0
+    assert areas["north"].value - areas["south"].value == pytest.approx(row.difference.value)
 
 
 def test_predictive_values_are_told_at_the_prevalence_that_is_asked_for():
