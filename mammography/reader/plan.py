@@ -41,13 +41,14 @@ class QualityBounds(BaseModel):
 
     familiar_beta: tuple[float, float] = (1.8, 3.8)
     familiar_power: tuple[float, float] = (1e-5, 2e-3)
-    familiar_fall: tuple[float, float] = (1.0, 1000.0)
+    familiar_fall: tuple[float, float] = (1.0, 10_000.0)
     familiar_noise: float = 0.1
     familiar_scatter: float = 0.3
     """Candidate points outside every mark, for each square centimetre."""
     most_marks: int = 3
     """An image gets no more marks than this unless it is familiar."""
-    most_marks_at_all: int = 8
+    most_marks_at_all: int = 12
+    """More than a breast full of diffuse calcifications gets, which is outlined in several pieces."""
 
 
 class ReaderPlan(BaseModel):

@@ -158,12 +158,14 @@ def test_each_bound_is_a_bound():
 def test_only_a_familiar_image_gets_many_marks():
     strange = replace(FAMILIAR, texture=replace(FAMILIAR.texture, beta=4.0))
     grainy = replace(FAMILIAR, noise=0.11)
+    soft_film = replace(FAMILIAR, texture=replace(FAMILIAR.texture, fall=3000.0))
     assert flood_of(FAMILIAR, BOUNDS, marks=8, scattered=10) is None
     assert flood_of(strange, BOUNDS, marks=3, scattered=10) is None
+    assert flood_of(soft_film, BOUNDS, marks=8, scattered=10) is None
     for quality in (strange, grainy):
         assert "4 marks on an image unlike" in str(flood_of(quality, BOUNDS, marks=4, scattered=10))
     assert "among 200 scattered points" in str(flood_of(FAMILIAR, BOUNDS, marks=4, scattered=200))
-    assert "9 marks" in str(flood_of(FAMILIAR, BOUNDS, marks=9, scattered=0))
+    assert "13 marks" in str(flood_of(FAMILIAR, BOUNDS, marks=13, scattered=0))
 
 
 SIDES = [
