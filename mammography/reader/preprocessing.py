@@ -138,7 +138,9 @@ def _turned(
     if breast[:, :half].sum() >= breast[:, -half:].sum():
         return values, blocks, breast, False
     values = values[:, ::-1]
-    blocks = Blocks.of(values) if values.shape[1] % MASK_STEP else blocks.mirrored()
+    if values.shape[1] % MASK_STEP == 0:
+        return values, blocks.mirrored(), breast[:, ::-1], True
+    blocks = Blocks.of(values)  # other columns share a block now
     return values, blocks, breast_of(blocks, spacing_mm) if mask is None else mask[:, ::-1], True
 
 
@@ -191,29 +193,34 @@ def _channels(picture: Tensor, inside: Tensor, plan: ReaderPlan) -> Tensor:
     weight = inside.float()
     sample = picture[..., ::4, ::4][inside[..., ::4, ::4]].numpy()
     low, high = (float(value) for value in np.quantile(sample, plan.value_quantiles))
-    value = (picture - low).div_(max(high - low, 1e-6))
-    low_pass = _local_mean(value, weight, _LOW_PASS)
-    high_pass = torch.sub(value, low_pass, out=low_pass).mul_(weight)
-    magnitude = high_pass.abs()
+    channels = picture.new_empty((1, 2, *picture.shape[-2:]))
+    value, high_pass = channels[:, :1], channels[:, 1:]
+    torch.sub(picture, low, out=value).div_(max(high - low, 1e-6))
+    share = functional.avg_pool2d(weight, _LOW_PASS)
+    low_pass = _local_mean(value * weight, share, _LOW_PASS)
+    torch.sub(value, low_pass, out=high_pass).mul_(weight)
+    magnitude = torch.abs(high_pass, out=low_pass)
     # torch's sums depend on how many threads share them
     total = float(magnitude[..., ::4, ::4].numpy().sum(dtype=np.float64))
     deviation = total / max(float(inside[..., ::4, ::4].sum()), 1.0)
-    around = _local_mean(magnitude.clamp_(max=plan.noise_ceiling * deviation), weight, _NOISE)
-    del magnitude, weight
+    share = functional.avg_pool2d(share, _NOISE // _LOW_PASS)
+    around = _local_mean(magnitude.clamp_(max=plan.noise_ceiling * deviation), share, _NOISE)
     floor = max(plan.noise_floor * deviation, 1e-4)
-    equalised = high_pass.div_(around.mul_(plan.noise_gain).add_(floor)).clamp_(*plan.high_pass_range)
-    del around
-    return torch.cat([value.clamp_(-0.2, 1.3).mul_(2).sub_(1), equalised.div_(3)], 1)
+    high_pass.div_(around.mul_(plan.noise_gain).add_(floor)).clamp_(*plan.high_pass_range).div_(3)
+    value.clamp_(-0.2, 1.3).mul_(2).sub_(1)
+    return channels
 
 
-def _local_mean(picture: Tensor, weight: Tensor, window: int) -> Tensor:
-    """Return the mean of the inside around every pixel, over some two windows, at the picture's size."""
-    total = functional.avg_pool2d(picture * weight, window)
-    share = functional.avg_pool2d(weight, window)
+def _local_mean(inside: Tensor, share: Tensor, window: int) -> Tensor:
+    """Return the mean of the inside around every pixel, over some two windows, at the picture's size.
+
+    `inside`: the picture, 0 outside; `share`: of each window that is inside, 0 to 1.
+    """
+    total = functional.avg_pool2d(inside, window)
     for _ in range(2):
         total, share = (
             functional.avg_pool2d(functional.pad(map_, (1, 1, 1, 1), mode="replicate"), 3, 1)
             for map_ in (total, share)
         )
     mean = total / share.clamp(min=1e-3)
-    return functional.interpolate(mean, size=picture.shape[-2:], mode="bilinear", align_corners=False)
+    return functional.interpolate(mean, size=inside.shape[-2:], mode="bilinear", align_corners=False)
