@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO, cast
 
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset
@@ -46,6 +47,9 @@ _LAST_OF_A_MAMMOGRAM = 0x00540220
 """View Code Sequence, the highest tag that we ask for."""
 _LAST_OF_OTHERS = 0x0020000E
 """Series Instance UID: of an object that is no mammogram we ask for no more."""
+
+_ESCAPE = b"\x1b"
+"""Begins another character set within a text (ISO 2022)."""
 
 _TAGS = [
     int(Tag(keyword))
@@ -156,12 +160,26 @@ def _described(header: Dataset) -> InstanceHeader:
 
 
 def _text(header: Dataset, keyword: str) -> str:
-    """Return an attribute's value in printable characters; of several values the text as it was joined."""
+    """Return an attribute's value in printable characters; of several values the text as it was joined.
+
+    ASCII without an escape means the same in every character set that a data set may name (PS3.5 6.1.2.5.3).
+    """
+    raw: object = header.get_item(keyword)
+    encoded = raw.value if isinstance(raw, RawDataElement) else None
+    if encoded and encoded.isascii() and _ESCAPE not in encoded:
+        return _printable(encoded.decode("ascii"))
     value = header.get(keyword)
     if value is None:
         return ""
     joined = value if isinstance(value, str) else "\\".join(str(one) for one in value)
-    return "".join(letter for letter in joined if letter.isprintable()).strip()
+    return _printable(joined)
+
+
+def _printable(text: str) -> str:
+    """Return text without control characters, and without the spaces that pad it."""
+    if not text.isprintable():
+        text = "".join(letter for letter in text if letter.isprintable())
+    return text.strip()
 
 
 class _Rationed:

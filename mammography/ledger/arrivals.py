@@ -1,11 +1,11 @@
 """Instances in the ledger: how one arrives, and what that does to its study."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import String, bindparam, inspect, update
+from sqlalchemy import Executable, String, bindparam, insert, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 from typing_extensions import override
@@ -14,6 +14,7 @@ from mammography.ledger.moves import advance, clean, has_results, lock_studies, 
 from mammography.ledger.tables import (
     DeliveryRow,
     DeliveryState,
+    HistoryRow,
     InstanceRow,
     RefusalRow,
     StudyRow,
@@ -86,7 +87,9 @@ def record_instances(session: Session, instances: Sequence[ArrivedInstance]) -> 
     new = _insert_missing(
         session, InstanceRow, [_instance_columns(instances[place]) for place in first_of_instance.values()]
     )
-    recorded, touched = {}, {}
+    recorded: dict[int, Recorded] = {}
+    touched: dict[str, dict[str, object]] = {}
+    lines: list[dict[str, object]] = []
     for place in ordered:
         instance = instances[place]
         row = rows[instance.study_instance_uid]
@@ -97,11 +100,11 @@ def record_instances(session: Session, instances: Sequence[ArrivedInstance]) -> 
         reason = f"{instance} arrived from {_fitting('calling_ae_title', instance.calling_ae_title)}."
         began = row.study_instance_uid in created and first_of_study[row.study_instance_uid] == place
         if began or row.state is StudyState.RECEIVING:
-            event, seen = StudyEvent.INSTANCE_STORED, None if began else row.state
-            remember(session, row, at=instance.received_at, event=event, reason=reason, seen=seen)
+            lines.append(_history_columns(row, instance, reason, seen=None if began else row.state))
             touched[row.study_instance_uid] = {"at": instance.received_at, "why": clean(reason)}
         else:
             _open_again(session, row, instance, reason)
+    _write_history(session, lines)
     _touch(session, touched)
     return [recorded[place] for place in range(len(instances))]
 
@@ -173,16 +176,32 @@ def _supersede(session: Session, row: StudyRow) -> None:
     )
 
 
+def _history_columns(
+    row: StudyRow, instance: ArrivedInstance, reason: str, *, seen: StudyState | None
+) -> dict[str, object]:
+    """Return the line that says of a study which stays RECEIVING what arrived."""
+    return {
+        "study_instance_uid": row.study_instance_uid,
+        "at": instance.received_at,
+        "event": StudyEvent.INSTANCE_STORED,
+        "from_state": seen,
+        "to_state": row.state,
+        "revision": row.revision,
+        "reason": clean(reason),
+    }
+
+
+def _write_history(session: Session, lines: Sequence[Mapping[str, object]]) -> None:
+    """Write lines of the history in one statement."""
+    if lines:
+        session.connection().execute(_HISTORY_LINE, list(lines))
+
+
 def _touch(session: Session, studies: Mapping[str, Mapping[str, object]]) -> None:
     """Say of studies that stay RECEIVING, and that this transaction locked, what arrived last, and when."""
     if not studies:
         return
-    statement = (
-        update(StudyRow.__table__)  # type: ignore[arg-type]
-        .where(StudyRow.study_instance_uid == bindparam("study"))
-        .values(reason=bindparam("why"), last_instance_at=bindparam("at"), claims=0)
-    )
-    session.connection().execute(statement, [{"study": uid, **said} for uid, said in studies.items()])
+    session.connection().execute(_ARRIVED_LAST, [{"study": uid, **said} for uid, said in studies.items()])
 
 
 def _study_columns(instance: ArrivedInstance) -> dict[str, object]:
@@ -203,19 +222,33 @@ def _study_columns(instance: ArrivedInstance) -> dict[str, object]:
 
 
 def _instance_columns(instance: ArrivedInstance) -> dict[str, object]:
-    columns = {name: _fitting(name, value) for name, value in asdict(instance).items()}
-    del columns["accession_number"], columns["study_date"]
-    return columns
+    return {name: _fitting(name, getattr(instance, name)) for name in _INSTANCE_COLUMNS}
 
 
 def _insert_missing(
     session: Session, table: type[Table], rows: Sequence[Mapping[str, object]]
 ) -> frozenset[str]:
     """Insert rows whose keys are not there, and return those keys; of two at once, one inserts and neither fails."""
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    key = inspect(table).primary_key[0]
-    statement = dialect.insert(table.__table__).on_conflict_do_nothing().returning(key)
-    return frozenset(session.connection().execute(statement, list(rows)).scalars())
+    connection = session.connection()
+    statement = _INSERT_MISSING[connection.dialect.name, table]
+    return frozenset(connection.execute(statement, list(rows)).scalars())
+
+
+_INSERT_MISSING: Mapping[tuple[str, type[Table]], Executable] = {
+    (name, table): dialect.insert(table.__table__).on_conflict_do_nothing().returning(key)
+    for name, dialect in (("postgresql", postgresql), ("sqlite", sqlite))
+    for table, key in (
+        (StudyRow, StudyRow.__table__.c.study_instance_uid),
+        (InstanceRow, InstanceRow.__table__.c.sop_instance_uid),
+    )
+}
+_HISTORY_LINE = insert(HistoryRow.__table__)  # type: ignore[arg-type]
+_ARRIVED_LAST = (
+    update(StudyRow.__table__)  # type: ignore[arg-type]
+    .where(StudyRow.study_instance_uid == bindparam("study"))
+    .values(reason=bindparam("why"), last_instance_at=bindparam("at"), claims=0)
+)
+_INSTANCE_COLUMNS = tuple(column.name for column in InstanceRow.__table__.columns)
 
 
 _LENGTHS: Mapping[str, int] = {
