@@ -174,6 +174,15 @@ def test_text_that_no_database_takes_is_left_out():
     assert header.accession_number == "A1[7"
 
 
+@pytest.mark.parametrize("character_set", ["ISO_IR 192", "GB18030", ["", "ISO 2022 IR 87"]])
+def test_an_accession_number_is_read_in_its_character_set(character_set):
+    image = mammogram("characters", SpecificCharacterSet=character_set, AccessionNumber="A1\u5c71")
+    header = read_instance_header(
+        BytesIO(encoded(image)), transfer_syntax_uid=ExplicitVRLittleEndian, sop_class_uid=FOR_PRESENTATION
+    )
+    assert header.accession_number == "A1\u5c71"
+
+
 def test_a_private_element_of_many_megabytes_does_not_hide_the_view():
     image = mammogram("private")
     block = image.private_block(0x0029, "A VENDOR", create=True)
