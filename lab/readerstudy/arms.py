@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 
 from lab.evaluation.statistics import Interval
-from lab.readerstudy.combination import RULES, Opinion, Rule, combine
+from lab.readerstudy.combination import RULES, Opinion, combine
 from lab.readerstudy.proportions import Accuracy, Proportion, accuracy, predictive_values, proportion
 from lab.readerstudy.readings import POSITIVE_SCORE, Level, Reading, Study, Units
 from lab.readerstudy.roc_comparison import delong
@@ -86,7 +86,7 @@ def arms_of(study: Study, options: Options) -> list[Arm]:
     if study.model is not None:
         machine = _single(study, study.model, options.level)
         alone = [arm for arm in arms if arm.condition is Condition.WITHOUT]
-        arms += [machine, *(arm for one in alone for arm in _beside(machine, one, options))]
+        arms += [machine, *(arm for one in alone for arm in _beside(machine, one, study, options))]
     return arms
 
 
@@ -142,16 +142,31 @@ def _paired(study: Study, options: Options, pair: tuple[str, str], condition: Co
         yield Arm(name=name, who=who, condition=condition, judged=judged, lesions=lesions)
 
 
-def _beside(machine: Arm, alone: Arm, options: Options) -> Iterator[Arm]:
-    """Yield what a reader or pair who had not seen the model and the model say together, by rule."""
-    rules: tuple[Rule, ...] = ("either", "both", "mean")
-    for rule in rules:
-        if ", " in alone.who and not alone.who.endswith(f", {rule}"):
+def _beside(machine: Arm, alone: Arm, study: Study, options: Options) -> Iterator[Arm]:
+    """Yield what a reader or pair who had not seen the model and the model say together, by rule.
+
+    Where they differ, an arbiter who has not seen the model either may decide.
+    """
+    judge = study.reading(options.arbiter, Condition.WITHOUT) if options.arbiter else None
+    for rule in RULES:
+        ending = f"{options.arbiter} decides" if rule == "arbitration" else rule
+        if rule == "arbitration" and (judge is None or alone.who == options.arbiter):
             continue
-        who = f"{alone.who} + model, {rule}"
+        if ", " in alone.who and not alone.who.endswith(f", {ending}"):
+            continue
+        who = f"{alone.who} + model, {ending}"
         judged, lesions = (
-            combine(rule, one, other, positive_score=options.positive_score)
-            for one, other in ((alone.judged, machine.judged), (alone.lesions, machine.lesions))
+            combine(
+                rule,
+                one,
+                other,
+                judge.opinion(level) if judge else None,
+                positive_score=options.positive_score,
+            )
+            for one, other, level in (
+                (alone.judged, machine.judged, options.level),
+                (alone.lesions, machine.lesions, "lesion"),
+            )
         )
         yield Arm(name=who, who=who, condition=None, judged=judged, lesions=lesions)
 

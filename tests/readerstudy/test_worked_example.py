@@ -12,7 +12,7 @@ from lab.evaluation.records import BreastRecord, ImageRecord, LesionRecord, Mark
 from lab.evaluation.roc import area_under_curve
 from lab.evaluation.statistics import Interval
 from lab.readerstudy.analysis import NothingToJudge, analyse
-from lab.readerstudy.arms import Options, UnknownReader
+from lab.readerstudy.arms import Options, UnknownReader, arms_of
 from lab.readerstudy.combination import Opinion, combine
 from lab.readerstudy.design import plan
 from lab.readerstudy.evaluated import write_tables
@@ -215,6 +215,25 @@ def test_categories_order_cases_and_decide_calls():
     assert study.readings[0].cases.scores.tolist() == [50, 99, 40]
     assert study.model.cases.calls.tolist() == [True, False, False]
     assert study.model.cases.read.tolist() == [True, False, False]
+
+
+def test_an_arbiter_decides_where_a_reader_and_the_model_differ():
+    truth = tuple(TruthRow(case=name, truth=Truth.BENIGN) for name in "ABCD")
+    scores = {"R": (90, 90, 10, 90), "J": (80, 20, 70, 10), "model": (10, 10, 60, 80)}
+    reads = tuple(
+        ReadRow(reader=reader, case=case, condition=Condition.WITHOUT, score=score)
+        for reader in "RJ"
+        for case, score in zip("ABCD", scores[reader], strict=True)
+    )
+    model = tuple(
+        ModelRow(case=case, score=score) for case, score in zip("ABCD", scores["model"], strict=True)
+    )
+    options = Options(arbiter="J", pairs=())
+    study = study_of(StudyTables(truth=truth, reads=reads, model=model), positive_score=50)
+    calls = {arm.name: arm.judged.calls.tolist() for arm in arms_of(study, options)}
+    assert calls["R + model, J decides"] == [True, False, True, True]
+    assert "J + model, J decides" not in calls
+    assert not any("decides" in arm.name for arm in arms_of(study, Options(pairs=())))
 
 
 def test_somebody_who_read_nothing_is_no_arbiter():
