@@ -30,7 +30,7 @@ class QualityBounds(BaseModel):
 
     beta: tuple[float, float] = (1.5, 4.4)
     power: tuple[float, float] = (2e-6, 5e-3)
-    fall: tuple[float, float] = (0.7, 10_000.0)
+    fall: tuple[float, float] = (0.7, 30_000.0)
     noise: float = 0.12
     edges: float = 500.0
     """Steps within one pixel, for each square centimetre."""
@@ -45,8 +45,8 @@ class QualityBounds(BaseModel):
     familiar_noise: float = 0.1
     familiar_scatter: float = 0.3
     """Candidate points outside every mark, for each square centimetre."""
-    most_marks: int = 3
-    """An image gets no more marks than this unless it is familiar."""
+    most_marks: int = 6
+    """An image that would get more is withheld unless it is familiar; what is shown of them is bounded elsewhere."""
     most_marks_at_all: int = 12
     """More than a breast full of diffuse calcifications gets, which is outlined in several pieces."""
 

@@ -19,6 +19,7 @@ from mammography.view import Laterality, ViewModifier
 REGION_MM = 17.92
 """Side of the squares over which spectra are taken: 256 pixels at 0.07 mm."""
 MOST_REGIONS = 16
+STRANGE_REMARK = "Texture or noise of the image are unlike those that the reader was taught on."
 _ROW_STEP = 4
 """Of so many rows one is looked at, where rows are alike."""
 
@@ -131,17 +132,26 @@ def flood_of(quality: Quality, bounds: QualityBounds, *, marks: int, scattered: 
     per_cm2 = scattered / max(quality.area_mm2 / 100, 1e-6)
     if per_cm2 > bounds.familiar_scatter:
         return _withheld(f"{marks} marks among {scattered} scattered points are noise or an artefact")
-    texture = quality.texture
-    strange = quality.noise > bounds.familiar_noise or texture is None
-    if texture is not None:
-        strange |= not bounds.familiar_beta[0] <= texture.beta <= bounds.familiar_beta[1]
-        strange |= not bounds.familiar_power[0] <= texture.power <= bounds.familiar_power[1]
-        strange |= not bounds.familiar_fall[0] <= texture.fall <= bounds.familiar_fall[1]
-    if strange:
+    if is_strange(quality, bounds):
         return _withheld(
             f"{marks} marks on an image unlike those that the reader was taught on are not trusted"
         )
     return None
+
+
+def is_strange(quality: Quality, bounds: QualityBounds) -> bool:
+    """Return whether an image's texture or noise is unlike those that the reader was taught on."""
+    texture = quality.texture
+    if texture is None or quality.noise > bounds.familiar_noise:
+        return True
+    return not all(
+        low <= value <= high
+        for value, (low, high) in (
+            (texture.beta, bounds.familiar_beta),
+            (texture.power, bounds.familiar_power),
+            (texture.fall, bounds.familiar_fall),
+        )
+    )
 
 
 def remarks_of(mammogram: Mammogram, prepared: Prepared) -> tuple[str, ...]:

@@ -50,7 +50,15 @@ from mammography.reader.pipeline import side_by_side
 from mammography.reader.plan import ReaderPlan
 from mammography.reader.preprocessing import Prepared, density_values, prepare
 from mammography.reader.prior import suspicion_of
-from mammography.reader.quality import fault_of, flood_of, measure_quality, remarks_of
+from mammography.reader.quality import (
+    STRANGE_REMARK,
+    Quality,
+    fault_of,
+    flood_of,
+    is_strange,
+    measure_quality,
+    remarks_of,
+)
 from mammography.reader.second_stage import cluster_view, second_measures
 from mammography.reader.weights_folder import SHIPPED_WEIGHTS, OpenedWeights, open_weights
 from mammography.view import View, view_of
@@ -120,8 +128,8 @@ class Reader:
 
     def answer_of(self, mammogram: Mammogram, prepared: Prepared, look: Look) -> Answer:
         """Return what the reader says of what the network saw on a mammogram."""
-        marked = self._marked(look, prepared)
-        reason = self._withheld(look, prepared, marked)
+        marked, quality = self._marked(look, prepared), measure_quality(prepared)
+        reason = self._withheld(look, quality, marked)
         if reason:
             return Answer(_not_read(mammogram.sop_instance_uid, mammogram.view, reason))
         told = self._told(look, prepared, mammogram, marked)
@@ -138,7 +146,11 @@ class Reader:
                     for structure in look.large
                     if is_metal(structure, self.plan)
                 ),
-                remarks=(*remarks_of(mammogram, prepared), *_left_out(len(told), len(shown))),
+                remarks=(
+                    *remarks_of(mammogram, prepared),
+                    *([STRANGE_REMARK] if is_strange(quality, self.plan.quality) else []),
+                    *_left_out(len(told), len(shown)),
+                ),
             ),
             self._traits(shown, mammogram, prepared),
         )
@@ -171,12 +183,11 @@ class Reader:
             if candidate.detection >= self.plan.detection_score
         ]
 
-    def _withheld(self, look: Look, prepared: Prepared, marked: Sequence[Candidate]) -> str | None:
+    def _withheld(self, look: Look, quality: Quality, marked: Sequence[Candidate]) -> str | None:
         """Return the sentence why nothing is said of an image, or None."""
         count = len(look.points)
         if count > self.plan.most_points:
             return f"noise or artefact suspected: {count} candidate points; result withheld"
-        quality = measure_quality(prepared)
         marks = len(marked) + sum(reported(structure, self.plan) for structure in look.large)
         scattered = count - sum(len(candidate.indices) for candidate in marked)
         return fault_of(quality, self.plan.quality) or flood_of(

@@ -14,7 +14,9 @@ from lab.phantom.scene import make_scene
 from mammography.coordinates import inside
 from mammography.finding import FindingAssessment, Morphology, ReadStatus
 from mammography.mammogram import FOR_PRESENTATION, FOR_PROCESSING, Mammogram
+from mammography.reader.quality import STRANGE_REMARK
 from mammography.reader.reader import Reader
+from mammography.reader.weights_folder import SHIPPED_WEIGHTS, open_weights
 from mammography.view import Laterality, View, ViewPosition
 from tests.reader.conftest import mammogram_file
 
@@ -65,6 +67,16 @@ def test_a_mirrored_image_has_mirrored_findings(reader, easy_scene, easy_reading
 
 def test_an_inverted_image_has_the_same_findings(reader, easy_scene, easy_reading):
     assert reader.read_image(_mammogram(4095 - easy_scene.pixels, inverted=True)) == easy_reading
+
+
+def test_an_image_of_another_kind_is_read_with_a_remark(easy_scene, easy_reading):
+    opened = open_weights(SHIPPED_WEIGHTS)
+    bounds = opened.plan.quality.model_copy(update={"familiar_beta": (0.0, 0.1)})
+    plan = opened.plan.model_copy(update={"quality": bounds})
+    reading = Reader(opened._replace(plan=plan)).read_image(_mammogram(easy_scene.pixels))
+    assert STRANGE_REMARK not in easy_reading.remarks
+    assert STRANGE_REMARK in reading.remarks
+    assert reading.findings == easy_reading.findings
 
 
 def test_a_breast_of_nothing_but_noise_is_withheld(reader):
