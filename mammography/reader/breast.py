@@ -45,6 +45,8 @@ _EXCHANGED = (
 _NO_AIR = "The image shows no air beside a breast, so it is no whole view of one."
 _NEIGHBOURHOOD = 5
 """Blocks, in rows and columns, over which structure is measured: 2.8 mm at 0.07 mm."""
+BEYOND = _NEIGHBOURHOOD
+"""How many blocks beyond a breast decide what is seen in it."""
 
 Values: TypeAlias = NDArray[np.floating[Any]]
 
@@ -79,6 +81,10 @@ class Blocks:
             flat=lowest == highest,
             saturated=saturated,
         )
+
+    def part(self, where: tuple[slice, ...]) -> "Blocks":
+        """Return some rows and columns of the blocks."""
+        return Blocks(mean=self.mean[where], flat=self.flat[where], saturated=self.saturated[where])
 
     def mirrored(self) -> "Blocks":
         """Return the blocks of the mirrored image, whose columns must be a multiple of MASK_STEP."""

@@ -2,8 +2,10 @@
 
 import ctypes
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -82,6 +84,29 @@ def keep_memory() -> None:
         mallopt(_ARENA_MAX, 1)
         mallopt(_MMAP_THRESHOLD, 1 << 30)
         mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+class Rest:
+    """Returns what was kept and is free to the system once there was nothing to do for a while.
+
+    Returned between studies that follow each other, every page would be cleared again for the next one.
+    """
+
+    def __init__(self, after: timedelta = timedelta(seconds=20)) -> None:
+        self._after = after
+        self._timer: threading.Timer | None = None
+
+    def interrupt(self) -> None:
+        """Keep what is kept: there is something to do."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def begin(self) -> None:
+        """Return it later, unless that is interrupted."""
+        self.interrupt()
+        self._timer = threading.Timer(self._after.total_seconds(), give_memory_back)
+        self._timer.daemon = True
+        self._timer.start()
 
 
 def give_memory_back() -> None:

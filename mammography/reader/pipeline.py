@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from mammography.reader.hardware import Hardware, give_memory_back
+from mammography.reader.hardware import Hardware
 
 Thing = TypeVar("Thing")
 Answer = TypeVar("Answer")
@@ -36,4 +36,3 @@ def side_by_side(
             yield answer.result()
     finally:
         executor.shutdown(cancel_futures=True)
-        give_memory_back()

@@ -18,8 +18,8 @@ from torch.nn import functional
 from mammography.coordinates import Grid
 from mammography.header import number_of, stated
 from mammography.mammogram import FOR_PROCESSING, Mammogram, UnreadableMammogram, padding_of
+from mammography.reader.breast import BEYOND, Blocks, breast_of, implant_area, unreadable_areas
 from mammography.reader.breast import MASK_STEP as MASK_STEP  # noqa: PLC0414 - lessons take it from here
-from mammography.reader.breast import Blocks, breast_of, implant_area, unreadable_areas
 from mammography.reader.masks import shrunk
 from mammography.reader.network import STRIDE
 from mammography.reader.plan import ReaderPlan
@@ -95,9 +95,7 @@ def prepare(
         UnreadableMammogram: if no breast is found, or nothing can be seen in it.
     """
     values, blocks, breast, mirrored = _turned(values, spacing_mm, mask)
-    implant = implant_area(blocks, breast, spacing_mm)
-    hidden = unreadable_areas(blocks, breast, spacing_mm)
-    hidden = hidden if implant is None else hidden | implant
+    hidden, implant = _hidden(blocks, breast, spacing_mm)
     top, bottom, left, right = _box(breast, values.shape)
     scale = plan.scale_of(spacing_mm)
     grid = Grid(
@@ -123,9 +121,21 @@ def prepare(
         breast=searched[0, 0].numpy(),
         grid=grid,
         spacing_mm=spacing_mm / scale,
-        remarks=() if implant is None else (IMPLANT_REMARK,),
+        remarks=(IMPLANT_REMARK,) if implant else (),
         unread=float((hidden & breast).sum() / breast.sum()),
     )
+
+
+def _hidden(blocks: Blocks, breast: NDArray[np.bool_], spacing_mm: float) -> tuple[NDArray[np.bool_], bool]:
+    """Return where within the breast nothing can be seen, and whether an implant is part of that."""
+    rows, columns = (np.flatnonzero(breast.any(axis)) for axis in (1, 0))
+    near = tuple(slice(max(side[0] - BEYOND, 0), side[-1] + 1 + BEYOND) for side in (rows, columns))
+    part = blocks.part(near)
+    implant = implant_area(part, breast[near], spacing_mm)
+    unreadable = unreadable_areas(part, breast[near], spacing_mm)
+    hidden = np.zeros_like(breast)
+    hidden[near] = unreadable if implant is None else unreadable | implant
+    return hidden, implant is not None
 
 
 def _turned(

@@ -67,7 +67,7 @@ def measure_quality(prepared: Prepared) -> Quality:
     else:
         low, high = (float(level) for level in np.quantile(sample, (0.05, 0.95)))
     span = max(high - low, 1e-6)
-    area_mm2 = float(searched.sum()) * prepared.spacing_mm**2
+    area_mm2 = float(np.count_nonzero(searched)) * prepared.spacing_mm**2
     noise = _noise(value, searched) / span
     rows, inside = value[::_ROW_STEP], searched[::_ROW_STEP]
     return Quality(
@@ -245,7 +245,8 @@ def _edges(value: NDArray[np.float32], searched: NDArray[np.bool_], least: float
     """Return how many steps of at least `least` are whole between two neighbouring pixels of a row."""
     step = np.abs(np.diff(value, axis=1))[:, 1:-1]
     whole = np.abs(value[:, 3:] - value[:, :-3])
-    return int(((step > least) & (step > 0.93 * whole) & (step < 1.2 * whole) & searched[:, 1:-2]).sum())
+    sharp = (step > least) & (step > 0.93 * whole) & (step < 1.2 * whole) & searched[:, 1:-2]
+    return int(np.count_nonzero(sharp))
 
 
 def _blocks(value: NDArray[np.float32], searched: NDArray[np.bool_]) -> float:
@@ -260,4 +261,4 @@ def _blocks(value: NDArray[np.float32], searched: NDArray[np.bool_]) -> float:
 def _flat(value: NDArray[np.float32], searched: NDArray[np.bool_]) -> float:
     """Return the share of pixels that equal their right neighbour."""
     same = (np.diff(value, axis=1) == 0) & searched[:, 1:]
-    return float(same.sum() / max(int(searched[:, 1:].sum()), 1))
+    return int(np.count_nonzero(same)) / max(int(np.count_nonzero(searched[:, 1:])), 1)

@@ -44,7 +44,7 @@ from mammography.reader.clustering import (
 from mammography.reader.correspondence import Trait, breast_scores, correspondences_of, extent_of
 from mammography.reader.detection import Points, maps_of, points_of
 from mammography.reader.fusion import placed
-from mammography.reader.hardware import Hardware, hardware_here, keep_memory
+from mammography.reader.hardware import Hardware, Rest, hardware_here, keep_memory
 from mammography.reader.large import LargeStructure, is_metal, large_finding, large_of, metal_of, reported
 from mammography.reader.pipeline import side_by_side
 from mammography.reader.plan import ReaderPlan
@@ -104,6 +104,7 @@ class Reader:
         self._network = placed(weights.network, self.hardware)
         self._classification = weights.classification
         self._second_stage = weights.second_stage
+        self._rest = Rest()
 
     @classmethod
     def load(cls, folder: Path | None = None) -> "Reader":
@@ -234,9 +235,15 @@ class Reader:
             if header is not None and header.get("SOPClassUID") in MAMMOGRAPHY_CLASSES
         ]
         answers = []
-        for answer in side_by_side(lambda file: self._read_file(*file, presented), mammograms, self.hardware):
-            answers.append(answer)
-            beat()
+        self._rest.interrupt()
+        try:
+            for answer in side_by_side(
+                lambda file: self._read_file(*file, presented), mammograms, self.hardware
+            ):
+                answers.append(answer)
+                beat()
+        finally:
+            self._rest.begin()
         return self.assessment_of(answers, read_at=read_at)
 
     def assessment_of(self, answers: Sequence[Answer], *, read_at: datetime) -> Assessment:
@@ -272,7 +279,7 @@ class Reader:
         """Return every cluster of the points, with what the models say of it, before any threshold."""
         places = np.stack([points.rows, points.columns], axis=1) * prepared.spacing_mm
         nipple = nipple_of(prepared.breast, prepared.spacing_mm)
-        area_mm2 = float(prepared.breast.sum()) * prepared.spacing_mm**2
+        area_mm2 = float(np.count_nonzero(prepared.breast)) * prepared.spacing_mm**2
         clusters = clusters_of(places, self.plan)
         members = [points.chosen(indices) for indices in clusters]
         candidates = []

@@ -1,9 +1,12 @@
 """Images side by side: in order, with every answer, beat and refusal that one after another has."""
 
+import os
 import threading
+import time
 from contextvars import ContextVar
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from lab.bench.measuring import peak_memory_gb, taking_turns
 from lab.bench.reading import measure_reading
 from mammography.finding import ReadStatus
 from mammography.reader import hardware
-from mammography.reader.hardware import hardware_here, processors
+from mammography.reader.hardware import Rest, give_memory_back, hardware_here, keep_memory, processors
 from mammography.reader.pipeline import side_by_side
 from mammography.reader.reader import Reader
 from mammography.reader.weights_folder import SHIPPED_WEIGHTS, open_weights
@@ -114,6 +117,28 @@ def test_a_study_gets_the_same_answer_one_image_after_another_and_two_at_once(ea
         ReadStatus.READ,
     ]
     assert answers[0].images[0].findings
+
+
+def test_memory_is_kept_between_studies_and_returned_in_a_rest():
+    keep_memory()
+    give_memory_back()
+    rest = Rest(after=timedelta(milliseconds=300))
+    before = _resident_mb()
+    pages = [np.ones(1_000_000) for _ in range(20)]
+    pages.clear()
+    rest.begin()
+    rest.interrupt()
+    time.sleep(0.6)
+    assert _resident_mb() > before + 100
+    rest.begin()
+    deadline = time.monotonic() + 20
+    while _resident_mb() > before + 50 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _resident_mb() < before + 50
+
+
+def _resident_mb() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
 
 
 def test_a_control_group_that_grants_one_processor_is_believed(tmp_path, monkeypatch):
