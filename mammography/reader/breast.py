@@ -131,7 +131,8 @@ def unreadable_areas(blocks: Blocks, breast: Mask, spacing_mm: float) -> Mask:
     level = np.median(blocks.mean[shallow])
     deviation = 1.4826 * np.median(np.abs(blocks.mean[shallow] - level))
     bright = shallow & (blocks.mean > level + FOLD_DEVIATIONS * deviation)
-    bright = _opened(bright, max(1, round(FOLD_MM / 2 / size)))
+    if bright.any():
+        bright = _opened(bright, max(1, round(FOLD_MM / 2 / size)))
     pieces, _ = ndimage.label(bright)
     near = np.unique(pieces[depth < FOLD_MM])
     fold = (pieces > 0) & np.isin(pieces, near)

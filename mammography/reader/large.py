@@ -58,6 +58,8 @@ def large_of(maps: Maps, prepared: Prepared, plan: ReaderPlan) -> list[LargeStru
     chances = torch.softmax(maps.large[0].float(), dim=0).cpu().numpy()
     inside = prepared.breast[COARSE_CELL // 2 :: COARSE_CELL, COARSE_CELL // 2 :: COARSE_CELL]
     covered = (1.0 - chances[0] > plan.macro_score) & inside
+    if not covered.any():
+        return []
     cell_mm = COARSE_CELL * prepared.spacing_mm
     reach = max(1, round(JOIN_MM / 2 / cell_mm))
     pieces, _ = ndimage.label(grown(covered, reach), np.ones((3, 3)))

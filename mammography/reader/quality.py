@@ -70,12 +70,15 @@ def measure_quality(prepared: Prepared) -> Quality:
     area_mm2 = float(np.count_nonzero(searched)) * prepared.spacing_mm**2
     noise = _noise(value, searched) / span
     rows, inside = value[::_ROW_STEP], searched[::_ROW_STEP]
+    steps = np.diff(rows, axis=1)
     return Quality(
         texture=_texture(value, searched, prepared.spacing_mm, span),
         noise=noise,
-        edges=_ROW_STEP * _edges(rows, inside, max(8 * noise, 0.05) * span) / max(area_mm2 / 100, 1e-6),
-        blocks=_blocks(rows, inside),
-        flat=_flat(rows, inside),
+        edges=_ROW_STEP
+        * _edges(rows, steps, inside, max(8 * noise, 0.05) * span)
+        / max(area_mm2 / 100, 1e-6),
+        blocks=_blocks(steps, inside),
+        flat=_flat(steps, inside),
         area_mm2=area_mm2,
         unread=prepared.unread,
     )
@@ -241,24 +244,26 @@ def _noise(value: NDArray[np.float32], searched: NDArray[np.bool_]) -> float:
     return float(1.4826 * np.median(np.abs(inside))) if inside.size else 0.0
 
 
-def _edges(value: NDArray[np.float32], searched: NDArray[np.bool_], least: float) -> int:
+def _edges(
+    value: NDArray[np.float32], steps: NDArray[np.float32], searched: NDArray[np.bool_], least: float
+) -> int:
     """Return how many steps of at least `least` are whole between two neighbouring pixels of a row."""
-    step = np.abs(np.diff(value, axis=1))[:, 1:-1]
+    step = np.abs(steps[:, 1:-1])
     whole = np.abs(value[:, 3:] - value[:, :-3])
     sharp = (step > least) & (step > 0.93 * whole) & (step < 1.2 * whole) & searched[:, 1:-2]
     return int(np.count_nonzero(sharp))
 
 
-def _blocks(value: NDArray[np.float32], searched: NDArray[np.bool_]) -> float:
+def _blocks(steps: NDArray[np.float32], searched: NDArray[np.bool_]) -> float:
     """Return by how much the strongest of the eight phases of column differences stands out from their median."""
-    step = np.abs(np.diff(value, axis=1)) * searched[:, 1:]
+    step = np.abs(steps) * searched[:, 1:]
     count = searched[:, 1:].sum(0).astype(np.float64)
     total = step.sum(0, dtype=np.float64)
     phases = np.array([total[phase::8].sum() / max(count[phase::8].sum(), 1.0) for phase in range(8)])
     return float(phases.max() / max(np.median(phases), 1e-9))
 
 
-def _flat(value: NDArray[np.float32], searched: NDArray[np.bool_]) -> float:
+def _flat(steps: NDArray[np.float32], searched: NDArray[np.bool_]) -> float:
     """Return the share of pixels that equal their right neighbour."""
-    same = (np.diff(value, axis=1) == 0) & searched[:, 1:]
+    same = (steps == 0) & searched[:, 1:]
     return int(np.count_nonzero(same)) / max(int(np.count_nonzero(searched[:, 1:])), 1)
