@@ -111,13 +111,14 @@ def prepare(
     )
     picture = torch.from_numpy(np.ascontiguousarray(values[top:bottom, left:right], dtype=np.float32))
     picture = _scaled(picture[None, None], scale)
-    under_the_skin = _under_the_skin(breast, ~hidden, spacing_mm)
-    inside, searched = (_enlarged(area[shown], picture) for area in under_the_skin)
-    if not inside.any():
+    inside, deeper = _under_the_skin(breast, ~hidden, spacing_mm)
+    weight = _enlarged(inside[shown].astype(np.float32), picture)
+    searched = _enlarged(deeper[shown], picture)
+    if not inside[shown].any():
         raise UnreadableMammogram("The whole breast is saturated, so nothing can be seen in it.")
     picture = _padded(picture)
     return Prepared(
-        image=_channels(picture, inside, plan),
+        image=_channels(picture, weight, plan),
         breast=searched[0, 0].numpy(),
         grid=grid,
         spacing_mm=spacing_mm / scale,
@@ -189,7 +190,7 @@ def _padded(picture: Tensor) -> Tensor:
     return functional.pad(picture, (0, -width % _MULTIPLE, 0, -height % _MULTIPLE), mode="replicate")
 
 
-def _enlarged(mask: NDArray[np.bool_], picture: Tensor) -> Tensor:
+def _enlarged(mask: NDArray[Any], picture: Tensor) -> Tensor:
     """Return a mask of MASK_STEP at the size of a picture, padded as that will be: the last row and column go on."""
     down, across = (
         np.minimum(np.arange(side + -side % _MULTIPLE) * count // side, count - 1)
@@ -198,10 +199,9 @@ def _enlarged(mask: NDArray[np.bool_], picture: Tensor) -> Tensor:
     return torch.from_numpy(mask[down][:, across])[None, None]
 
 
-def _channels(picture: Tensor, inside: Tensor, plan: ReaderPlan) -> Tensor:
-    """Return the two channels of a picture: [1, 2, height, width]."""
-    weight = inside.float()
-    sample = picture[..., ::4, ::4][inside[..., ::4, ::4]].numpy()
+def _channels(picture: Tensor, weight: Tensor, plan: ReaderPlan) -> Tensor:
+    """Return the two channels of a picture: [1, 2, height, width]; `weight`: 1 inside the breast, 0 elsewhere."""
+    sample = picture[..., ::4, ::4][weight[..., ::4, ::4] > 0].numpy()
     low, high = (float(value) for value in np.quantile(sample, plan.value_quantiles))
     channels = picture.new_empty((1, 2, *picture.shape[-2:]))
     value, high_pass = channels[:, :1], channels[:, 1:]
@@ -212,7 +212,7 @@ def _channels(picture: Tensor, inside: Tensor, plan: ReaderPlan) -> Tensor:
     magnitude = torch.abs(high_pass, out=low_pass)
     # torch's sums depend on how many threads share them
     total = float(magnitude[..., ::4, ::4].numpy().sum(dtype=np.float64))
-    deviation = total / max(float(inside[..., ::4, ::4].sum()), 1.0)
+    deviation = total / max(float(weight[..., ::4, ::4].numpy().sum(dtype=np.float64)), 1.0)
     share = functional.avg_pool2d(share, _NOISE // _LOW_PASS)
     around = _local_mean(magnitude.clamp_(max=plan.noise_ceiling * deviation), share, _NOISE)
     floor = max(plan.noise_floor * deviation, 1e-4)
