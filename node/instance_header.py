@@ -2,22 +2,25 @@
 
 import struct
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from typing import BinaryIO, cast
 
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from mammography.completeness import MAMMOGRAM_CLASSES
 from mammography.uid import lawful
-from mammography.view import view_of
-from node.arrival import DataSet
+from mammography.view import View, view_of
+from node.arrival import HEAD_BYTES, DataSet
 from node.dimse_status import InstanceRefused
+from node.header_scan import scan
 
 MALFORMED = (
     ArithmeticError,
@@ -48,6 +51,8 @@ _LAST_OF_A_MAMMOGRAM = 0x00540220
 _LAST_OF_OTHERS = 0x0020000E
 """Series Instance UID: of an object that is no mammogram we ask for no more."""
 
+_VIEW = ("ImageLaterality", "Laterality", "ViewCodeSequence", "ViewPosition")
+_LONGEST_VIEW = 1024
 _ESCAPE = b"\x1b"
 """Begins another character set within a text (ISO 2022)."""
 
@@ -131,6 +136,13 @@ def _parse(data_set: BinaryIO | DataSet, transfer_syntax_uid: str, last: int) ->
                 data_set.read(_LONGEST_INFLATED), _LONGEST_INFLATED
             )
         )
+    elif transfer_syntax_uid != ExplicitVRBigEndian:
+        begin, head = data_set.tell(), data_set.read(HEAD_BYTES)
+        data_set.seek(begin)
+        implicit = transfer_syntax_uid == ImplicitVRLittleEndian
+        simple = scan(head, implicit=implicit, last=last, wanted=_TAGS)
+        if simple is not None and _is_plain(simple):
+            return Dataset(simple)
     return read_dataset(
         cast(BinaryIO, _Rationed(data_set, LONGEST_HEADER)),
         is_implicit_VR=transfer_syntax_uid == ImplicitVRLittleEndian,
@@ -141,9 +153,18 @@ def _parse(data_set: BinaryIO | DataSet, transfer_syntax_uid: str, last: int) ->
     )
 
 
+def _is_plain(elements: Mapping[BaseTag, DataElement | RawDataElement]) -> bool:
+    """Return whether no text depends on a character set; codes are within a sequence."""
+    return all(
+        element.value is not None and element.value.isascii() and _ESCAPE not in element.value
+        for tag, element in elements.items()
+        if tag != _LAST_OF_A_MAMMOGRAM
+    )
+
+
 def _described(header: Dataset) -> InstanceHeader:
     """Return the header as text; every conversion that may fail happens here."""
-    view = view_of(header)
+    view = _view(header)
     return InstanceHeader(
         sop_class_uid=_text(header, "SOPClassUID"),
         sop_instance_uid=_text(header, "SOPInstanceUID"),
@@ -157,6 +178,24 @@ def _described(header: Dataset) -> InstanceHeader:
         view_position=view.position if view else "",
         view_modifiers=",".join(sorted(view.modifiers)) if view else "",
     )
+
+
+def _view(header: Dataset) -> View | None:
+    """Return the view of a header; a modality writes the same few elements into every image of a view."""
+    elements: list[object] = [header.get_item(keyword) for keyword in _VIEW]
+    plain = tuple(
+        element
+        for element in elements
+        if isinstance(element, RawDataElement) and element.length < _LONGEST_VIEW
+    )
+    if len(plain) < len(elements) - elements.count(None):
+        return view_of(header)
+    return _view_of_elements(plain)
+
+
+@lru_cache(maxsize=1024)
+def _view_of_elements(elements: tuple[RawDataElement, ...]) -> View | None:
+    return view_of(Dataset({element.tag: element for element in elements}))
 
 
 def _text(header: Dataset, keyword: str) -> str:

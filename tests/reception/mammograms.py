@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from mammography.uid import UidRole, mint
 
@@ -86,10 +86,10 @@ def saved(image: Dataset, path: Path, transfer_syntax_uid: str = ExplicitVRLittl
     return path
 
 
-def encoded(image: Dataset) -> bytes:
-    """The data set in Explicit VR Little Endian."""
+def encoded(image: Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
+    """The data set in a little-endian transfer syntax."""
     buffer = DicomBytesIO()
-    buffer.is_implicit_VR, buffer.is_little_endian = False, True
+    buffer.is_implicit_VR, buffer.is_little_endian = syntax == ImplicitVRLittleEndian, True
     write_dataset(buffer, image)
     return bytes(buffer.getvalue())
 

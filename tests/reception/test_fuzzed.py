@@ -5,6 +5,7 @@ from io import BytesIO
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.filereader import read_dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -13,7 +14,7 @@ from pydicom.uid import (
 )
 
 from node.dimse_status import InstanceRefused
-from node.instance_header import InstanceHeader, read_instance_header
+from node.instance_header import MALFORMED, InstanceHeader, read_instance_header
 from node.negotiation import negotiate
 from node.wire.pdu import ProtocolViolation
 from tests.reception.conftest import ListeningNode
@@ -82,3 +83,48 @@ def test_a_header_is_read_or_refused(data_set: bytes, syntax: str):
     except InstanceRefused:
         return
     assert isinstance(header, InstanceHeader)
+
+
+@given(
+    text=st.text("AZaz09-_^ =\u00e4\u5c71", max_size=16),
+    private=st.binary(max_size=40).filter(lambda value: len(value) % 2 == 0),
+    view=st.sampled_from(["R CC", "L MLO"]),
+    syntax=st.sampled_from([ImplicitVRLittleEndian, ExplicitVRLittleEndian]),
+    undefined=st.booleans(),
+)
+def test_a_header_says_what_was_written_however_it_was_encoded(
+    text: str, private: bytes, view: str, syntax: str, undefined: bool
+):
+    image = mammogram("written", view, AccessionNumber=text)
+    image.private_block(0x0009, "A VENDOR", create=True).add_new(0x01, "OB", private)
+    image["ViewCodeSequence"].is_undefined_length = undefined
+    header = read_instance_header(
+        BytesIO(encoded(image, syntax)), transfer_syntax_uid=syntax, sop_class_uid=FOR_PRESENTATION
+    )
+    assert header.accession_number == text.strip()
+    assert f"{header.laterality} {header.view_position}" == view
+    assert header.sop_instance_uid == image.SOPInstanceUID
+    assert (header.study_date, header.modality) == (image.StudyDate, "MG")
+
+
+@given(damaged(WHOLE))
+def test_damage_is_seen_by_us_as_by_the_library(data_set: bytes):
+    try:
+        theirs = read_dataset(
+            BytesIO(data_set), False, True, stop_when=lambda tag, _vr, _length: tag > 0x00540220
+        )
+        said = {
+            name: str(theirs.get(name) or "") for name in ("SOPInstanceUID", "StudyInstanceUID", "Modality")
+        }
+    except MALFORMED:
+        return
+    try:
+        ours = read_instance_header(
+            BytesIO(data_set), transfer_syntax_uid=ExplicitVRLittleEndian, sop_class_uid=FOR_PRESENTATION
+        )
+    except InstanceRefused:
+        return
+    assert (ours.sop_instance_uid, ours.study_instance_uid) == (
+        said["SOPInstanceUID"],
+        said["StudyInstanceUID"],
+    )
