@@ -5,6 +5,7 @@ from io import BytesIO
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -14,6 +15,7 @@ from pydicom.uid import (
 )
 
 from node.dimse_status import InstanceRefused
+from node.header_scan import scan
 from node.instance_header import MALFORMED, InstanceHeader, read_instance_header
 from node.negotiation import negotiate
 from node.wire.pdu import ProtocolViolation
@@ -128,3 +130,18 @@ def test_damage_is_seen_by_us_as_by_the_library(data_set: bytes):
         said["SOPInstanceUID"],
         said["StudyInstanceUID"],
     )
+
+
+def test_a_header_as_modalities_write_it_is_simple():
+    image = mammogram("simple")
+    image.private_block(0x0009, "A VENDOR", create=True).add_new(0x01, "OB", bytes(3000))
+    for syntax in (ImplicitVRLittleEndian, ExplicitVRLittleEndian):
+        head = encoded(image, syntax)
+        found = scan(
+            head, implicit=syntax == ImplicitVRLittleEndian, last=0x0020000E, wanted=[0x0020000D, 0x00080060]
+        )
+        assert found is not None
+        assert Dataset(found).StudyInstanceUID == image.StudyInstanceUID
+        assert Dataset(found).Modality == "MG"
+        assert len(found) == 2
+    assert scan(head[:3000], implicit=False, last=0x0020000E, wanted=[]) is None
