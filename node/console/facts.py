@@ -84,6 +84,8 @@ class FindingFacts(Fact):
     specks: int
     center_column: float
     center_row: float
+    other_views: list[str]
+    """Where the same lesion was found in another view of the breast, such as "R MLO 1"."""
 
 
 class ImageFacts(Fact):
@@ -94,6 +96,8 @@ class ImageFacts(Fact):
     status: ReadStatus | None
     """None until a reading names the image."""
     reason: str | None
+    remarks: list[str]
+    """Sentences on what lowers the trust in the reading."""
     findings: list[FindingFacts]
     picture: str | None
     """Where the console serves its picture; None where there is none."""

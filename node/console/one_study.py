@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mammography.finding import Assessment, Finding, ImageReading
+from mammography.finding import Assessment, Finding, FindingPlace, ImageReading
 from mammography.ledger.findings import assessment_from_json
 from mammography.ledger.tables import DeliveryRow, HistoryRow, InstanceRow, ResultRow, StudyRow
 from mammography.study import StudyState
@@ -59,7 +59,7 @@ def study_facts(session: Session, study_instance_uid: str, *, data_dir: Path) ->
         way=way,
         turnaround_seconds=_turnaround(row, way),
         reader=_reader(assessment, revision) if assessment else None,
-        images=_images(instances, readings, data_dir=data_dir, revision=revision),
+        images=_images(instances, readings, _other_views(assessment), data_dir=data_dir, revision=revision),
         instances=[_instance(each, readings.get(each.sop_instance_uid)) for each in instances[:MOST_ROWS]],
         objects=_objects(session, study_instance_uid),
         history=[HistoryFacts.model_validate(each, from_attributes=True) for each in history[-MOST_ROWS:]],
@@ -137,6 +137,7 @@ def _reader(assessment: Assessment, revision: int) -> ReaderFacts:
 def _images(
     instances: Sequence[InstanceRow],
     readings: Mapping[str, ImageReading],
+    other_views: Mapping[FindingPlace, Sequence[str]],
     *,
     data_dir: Path,
     revision: int,
@@ -148,6 +149,7 @@ def _images(
         if each.modality == "MG" or each.sop_instance_uid in readings
     }
     study = instances[0].study_instance_uid if instances else ""
+    places = {uid: place for place, uid in enumerate(readings)}
     images = []
     for uid in [*arrived, *(uid for uid in readings if uid not in arrived)]:
         said = readings.get(uid)
@@ -159,18 +161,31 @@ def _images(
                 view=view,
                 status=said.status if said else None,
                 reason=said.reason if said else None,
-                findings=_findings(said.findings) if said else [],
+                remarks=list(said.remarks) if said else [],
+                findings=_findings(said.findings, places[uid], other_views) if said else [],
                 picture=f"/studies/{study}/pictures/r{revision}/{uid}.png" if drawn else None,
             )
         )
     return sorted(images, key=lambda image: hanging(image.view or ""))
 
 
-def _findings(findings: Iterable[Finding]) -> list[FindingFacts]:
+def _other_views(assessment: Assessment | None) -> Mapping[FindingPlace, Sequence[str]]:
+    """Return for each finding what the same lesion is called in other views."""
+    named: dict[FindingPlace, list[str]] = defaultdict(list)
+    if assessment is not None:
+        for pair in assessment.correspondences:
+            for one, other in ((pair.first, pair.second), (pair.second, pair.first)):
+                named[one].append(f"{assessment.images[other.image].view} {other.finding + 1}")
+    return named
+
+
+def _findings(
+    findings: Iterable[Finding], image: int, other_views: Mapping[FindingPlace, Sequence[str]]
+) -> list[FindingFacts]:
     """Return findings as they are numbered on the picture: in the reading's order, from 1."""
     return [
         FindingFacts(
-            number=number,
+            number=place + 1,
             assessment=finding.assessment,
             detection=finding.detection,
             suspicion=finding.suspicion,
@@ -179,8 +194,9 @@ def _findings(findings: Iterable[Finding]) -> list[FindingFacts]:
             specks=len(finding.specks),
             center_column=finding.center.column,
             center_row=finding.center.row,
+            other_views=list(other_views.get(FindingPlace(image, place), ())),
         )
-        for number, finding in enumerate(findings, start=1)
+        for place, finding in enumerate(findings)
     ]
 
 

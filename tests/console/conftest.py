@@ -18,9 +18,11 @@ from PIL import Image, ImageDraw, ImageFilter
 from mammography.coordinates import ImagePoint
 from mammography.finding import (
     Assessment,
+    Correspondence,
     Distribution,
     Finding,
     FindingAssessment,
+    FindingPlace,
     ImageReading,
     Morphology,
     ReaderIdentity,
@@ -241,8 +243,18 @@ def assessment(
                 status=ReadStatus.NOT_READ if str(view) in not_read else ReadStatus.READ,
                 reason=not_read.get(str(view)),
                 findings=tuple(findings.get(str(view), ())),
+                remarks=("The breast has an implant.",) if str(view) in findings and not_read else (),
             )
             for view in views
+        ),
+        correspondences=tuple(
+            Correspondence(
+                first=FindingPlace(views.index(one), 0), second=FindingPlace(views.index(other), 0), score=0.9
+            )
+            for one in views
+            for other in views
+            if str(one) in findings and str(other) in findings
+            if (one.laterality, one.position) == (other.laterality, ViewPosition.CC) and other != one
         ),
     )
 

@@ -166,9 +166,10 @@ def test_a_view_that_has_not_arrived_and_a_picture_that_is_not_there_are_said(co
 
 def test_findings_are_listed_per_image_with_all_that_the_reader_said(console, uid_of):
     page = words(section(console.get(f"/studies/{uid_of('1007')}").text, "findings"))
-    assert "R CC 1 suspicious 0.93 0.82 fine pleomorphic grouped 7 1204, 1460" in page
-    assert "2 benign 0.71 0.08 not stated not stated 3 640, 2210" in page
-    assert "R MLO 1 suspicious 0.93 0.82 fine pleomorphic grouped 9 1100, 1711" in page
+    assert "R CC 1 suspicious 0.93 0.82 fine pleomorphic grouped 7 1204, 1460 R MLO 1" in page
+    assert "2 benign 0.71 0.08 not stated not stated 3 640, 2210 –" in page
+    assert "R MLO 1 suspicious 0.93 0.82 fine pleomorphic grouped 9 1100, 1711 R CC 1" in page
+    assert "Remarks Image What lowers the trust in its reading R CC The breast has an implant." in page
     assert "Not read Image Reason L MLO The image states no pixel spacing." in page
     assert "Mammocalc reader 0.1.0" in page
 
