@@ -141,6 +141,7 @@ def covering(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_pixelmed_finds_every_kind_of_content_item_true_to_tid_4000(studies, tmp_path):
     reports = [each.report for each in studies]
     if os.environ.get("MAMMOCALC_PIXELMED") != "all":
