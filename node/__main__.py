@@ -26,6 +26,7 @@ from node.settings import NodeSettings
 from node.supervision import Role, Supervisor
 
 if TYPE_CHECKING:
+    from node.association import TlsDoor
     from node.commitment import Commitment
     from node.completion import Completion
     from node.delivery import Destination
@@ -80,6 +81,7 @@ def _receive(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> N
         on_study_touched=lambda uid: completion.association_ended(uid, now=now()),
         on_commitment=lambda report: commitment.record(report, now=now()),
         callers=[Caller(ae_title=c.ae_title, network=c.network) for c in settings.callers],
+        tls=_tls_door(settings),
     )
     acceptor.start()
     log.info("listening", ae_title=settings.node.ae_title, host=settings.node.host, port=settings.node.port)
@@ -148,6 +150,23 @@ def _commitment(settings: NodeSettings, ledger: Ledger) -> "Commitment":
     )
 
 
+def _tls_door(settings: NodeSettings) -> "TlsDoor | None":
+    """Return the port for TLS, or refuse to start with files that TLS cannot be spoken with."""
+    from node.association import TlsDoor
+    from node.tls import Credentials, CredentialsRefused, Tls
+
+    if settings.tls is None:
+        return None
+    credentials = Credentials(
+        certificate=settings.tls.certificate, key=settings.tls.key, callers=settings.tls.callers
+    )
+    try:
+        Tls(credentials)
+    except CredentialsRefused as refused:
+        raise CannotStart(str(refused)) from refused
+    return TlsDoor(port=settings.tls.port, credentials=credentials)
+
+
 def _destinations(settings: NodeSettings) -> "list[Destination]":
     from mammography.results.options import ComposeOptions
     from node.delivery import Destination
@@ -203,6 +222,7 @@ def run_all(settings: NodeSettings, config: Path | None) -> None:
 
     configure_logging("node")
     _check_ports(settings)
+    _tls_door(settings)
     _make_folder(settings.node.data_dir)
     upgrade(settings.ledger.url)
     ledger = Ledger(settings.ledger.url)
@@ -259,6 +279,8 @@ def _check_ports(settings: NodeSettings) -> None:
         (settings.node.host, settings.node.port, "node"),
         (settings.console.host, settings.console.port, "console"),
     ]
+    if settings.tls:
+        wanted.append((settings.node.host, settings.tls.port, "tls"))
     for host, port, section in wanted:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -18,6 +18,7 @@ from node.commitment import CommitmentReport
 from node.conversation import SILENCE, Conversation, InstanceStore, Services
 from node.porter import Call, Porter
 from node.quota import Quota
+from node.tls import Credentials, Tls
 from node.wire.pdu import rejection
 
 _log = structlog.get_logger()
@@ -77,6 +78,14 @@ class Limits:
     """Within an association, and for how long a message may trickle."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsDoor:
+    """A second port, where TLS is spoken."""
+
+    port: int
+    credentials: Credentials
+
+
 class Acceptor:
     """Our application entity as the acceptor of associations.
 
@@ -85,7 +94,7 @@ class Acceptor:
 
     `on_study_touched` is called when an association ended, for each study that it stored into, unless another
     association still stores into the same study. `on_commitment` is called for each report. Without `callers`
-    everybody is accepted.
+    everybody is accepted. With `tls` it listens on two ports.
     """
 
     def __init__(  # noqa: PLR0913  what an application entity is told
@@ -99,9 +108,11 @@ class Acceptor:
         on_commitment: Callable[[CommitmentReport], None],
         callers: Sequence[Caller] = (),
         limits: Limits | None = None,
+        tls: TlsDoor | None = None,
     ) -> None:
         self._ae_title = ae_title.strip()
-        self._address = (host, port)
+        self._host, self._port = host, port
+        self._tls, self._tls_port = tls, 0
         self._reception = reception
         self._on_study_touched = on_study_touched
         self._on_commitment = on_commitment
@@ -119,21 +130,35 @@ class Acceptor:
     @property
     def port(self) -> int:
         """The port that it listens on; where 0 was asked for, the one that it was given."""
-        return self._address[1]
+        return self._port
+
+    @property
+    def tls_port(self) -> int:
+        """The port where it speaks TLS; 0 where there is none."""
+        return self._tls_port
 
     def start(self) -> None:
         """Listen, and answer from threads of its own.
 
         Raises:
             OSError: if the address cannot be listened on.
+            CredentialsRefused: if TLS cannot be spoken with the files that were given.
         """
         if not self._callers:
             _log.warning("everybody-may-call", advice="list those who may under [[callers]]")
-        family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
-        listener = socket.create_server(self._address, family=family, backlog=_BACKLOG)
-        self._address = (self._address[0], int(listener.getsockname()[1]))
-        self._porter = Porter(listener, self, patience=self._limits.request_timeout)
+        tls = Tls(self._tls.credentials) if self._tls else None
+        listener, self._port = self._listen(self._port)
+        doors: dict[socket.socket, Tls | None] = {listener: None}
+        if self._tls:
+            listener, self._tls_port = self._listen(self._tls.port)
+            doors[listener] = tls
+        self._porter = Porter(doors, self, patience=self._limits.request_timeout)
         threading.Thread(target=self._porter.serve, name="porter", daemon=True).start()
+
+    def _listen(self, port: int) -> tuple[socket.socket, int]:
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listener = socket.create_server((self._host, port), family=family, backlog=_BACKLOG)
+        return listener, int(listener.getsockname()[1])
 
     def stop(self, timeout: timedelta = timedelta(seconds=10)) -> None:
         """Accept nothing more, let open associations end, and abort what is left after `timeout`."""
@@ -170,13 +195,24 @@ class Acceptor:
                 return self._rejected(call, LIMIT_EXCEEDED)
             conversation = Conversation(connection, call, services=services, silence=self._limits.silence)
             self._open[number] = conversation
-        threading.Thread(
+        thread = threading.Thread(
             target=self._converse,
             args=(number, conversation, call, request),
             name=f"association-{number}",
             daemon=True,
-        ).start()
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no thread left
+            self._leave(number, call)
+            return self._rejected(call, LIMIT_EXCEEDED)
         return None
+
+    def _leave(self, number: int, call: Call) -> None:
+        """Give a place back."""
+        self._quota.leave(call.caller)
+        with self._lock:
+            del self._open[number]
 
     def _converse(self, number: int, conversation: Conversation[Any], call: Call, request: bytes) -> None:
         with bound_contextvars(
@@ -187,9 +223,7 @@ class Acceptor:
             finally:
                 self._association_ended(number)
                 conversation.hang_up()
-                self._quota.leave(call.caller)
-                with self._lock:
-                    del self._open[number]
+                self._leave(number, call)
 
     def _rejected(self, call: Call, why: Rejection) -> bytes:
         _log.warning(

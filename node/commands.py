@@ -50,9 +50,13 @@ def _role_command(role: str) -> Callable[[Config], None]:
     """Return the command that runs one role."""
 
     def command(config: Config = None) -> None:
-        from node.__main__ import run_role
+        from node.__main__ import CannotStart, run_role
 
-        run_role(role, settings_of(config))
+        try:
+            run_role(role, settings_of(config))
+        except CannotStart as reason:
+            typer.echo(str(reason), err=True)
+            raise typer.Exit(1) from reason
 
     return command
 

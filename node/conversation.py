@@ -40,6 +40,7 @@ from node.negotiation import (
 )
 from node.porter import Call
 from node.quota import Quota
+from node.tls import finish_sending
 from node.wire.command_set import (
     EVENT_TYPE_ID,
     RESPONSE,
@@ -153,16 +154,17 @@ class Conversation(Generic[Incoming]):
             self._sum_up(monotonic() - began, ended)
 
     def abort(self) -> None:
-        """End it from another thread."""
+        """End it from another thread; under TLS without a word, since only one thread may speak there."""
         with suppress(OSError):
-            self._connection.send(abort(AbortReason.NOT_SPECIFIED), socket.MSG_DONTWAIT)
-            self._connection.shutdown(socket.SHUT_RDWR)
+            if self._call.tls is None:
+                self._connection.send(abort(AbortReason.NOT_SPECIFIED), socket.MSG_DONTWAIT)
+            socket.socket.shutdown(self._connection, socket.SHUT_RDWR)
 
     def hang_up(self) -> None:
         """Close the connection, once the other side did or after a second: unread bytes lose our last words."""
         deadline = monotonic() + _FAREWELL_SECONDS
         with suppress(OSError):
-            self._connection.shutdown(socket.SHUT_WR)
+            finish_sending(self._connection)
             self._connection.settimeout(_FAREWELL_SECONDS)
             while self._connection.recv(_LAST_READ) and monotonic() < deadline:
                 pass
@@ -171,7 +173,7 @@ class Conversation(Generic[Incoming]):
     def _begin(self, agreement: Agreement) -> None:
         self._contexts, self._longest_pdu = agreement.contexts, agreement.longest_pdu
         self._transmit(agreement.answer)
-        _log.info("association-accepted", contexts=len(agreement.contexts))
+        _log.info("association-accepted", contexts=len(agreement.contexts), tls=self._call.tls)
 
     def _answer(self, command: Command) -> None:
         """Do what a command asks, and answer it."""
@@ -257,7 +259,7 @@ class Conversation(Generic[Incoming]):
     def _transmit(self, pdus: bytes) -> None:
         try:
             self._connection.sendall(pdus)
-        except BlockingIOError as failure:
+        except (BlockingIOError, TimeoutError) as failure:
             raise TooSlow("It does not take our answer.") from failure
         except OSError as failure:
             raise ConnectionEnded(failure.strerror or type(failure).__name__) from failure

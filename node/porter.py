@@ -8,6 +8,8 @@ import os
 import resource
 import selectors
 import socket
+import ssl
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -17,6 +19,7 @@ from typing import Protocol
 
 import structlog
 
+from node.tls import Tls, finish_sending
 from node.wire.pdu import HEADER, AbortReason, PduType, abort
 
 _log = structlog.get_logger()
@@ -44,6 +47,8 @@ class Call:
     calling_ae_title: str
     called_ae_title: str
     address: str
+    tls: str | None = None
+    """Version of TLS that it speaks; None where it speaks in the clear."""
 
     @property
     def caller(self) -> tuple[str, str]:
@@ -66,6 +71,8 @@ class _Waiting:
     connection: socket.socket
     address: str
     deadline: float
+    greeting: bool
+    """Whether the handshake of TLS is still going on."""
     request: bytearray = field(default_factory=bytearray)
     call: Call | None = None
     leaving: bool = False
@@ -77,37 +84,48 @@ class _Waiting:
             return _HEAD.size - len(self.request)
         return HEADER.size + int(HEADER.unpack_from(self.request)[1]) - len(self.request)
 
+    @property
+    def deciphered(self) -> bool:
+        """Whether there are bytes that no selector tells of, since TLS took them off the socket already."""
+        return isinstance(self.connection, ssl.SSLSocket) and self.connection.pending() > 0
+
 
 class Porter:
-    """Accepts connections on a listening socket, and hands on those that ask for an association in time."""
+    """Accepts connections on listening sockets, and hands on those that ask for an association in time.
 
-    def __init__(self, listener: socket.socket, desk: Desk, *, patience: timedelta) -> None:
-        listener.setblocking(False)
-        self._listener, self._desk = listener, desk
+    `doors` says of each listening socket which TLS is spoken there; None: none. Handshakes are done here, a step whenever
+    a caller has said something, within the same time: `patience` from the connection to the whole request.
+    """
+
+    def __init__(self, doors: Mapping[socket.socket, Tls | None], desk: Desk, *, patience: timedelta) -> None:
+        self._doors, self._desk = dict(doors), desk
         self._patience = patience.total_seconds()
         self._most = _room_for_waiting()
         self._waiting: dict[socket.socket, _Waiting] = {}
         self._selector = selectors.DefaultSelector()
-        self._selector.register(listener, selectors.EVENT_READ)
+        for listener in self._doors:
+            listener.setblocking(False)
+            self._selector.register(listener, selectors.EVENT_READ)
         self._bell, self._rope = os.pipe()
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._stopping = False
 
     def serve(self) -> None:
-        """Serve until `stop` is called; then close the listening socket and every connection that waits."""
+        """Serve until `stop` is called; then close the listening sockets and every connection that waits."""
         try:
             while not self._stopping:
                 for key, _ in self._selector.select(_PAUSE_SECONDS):
-                    if key.fileobj is self._listener:
-                        self._accept()
-                    elif isinstance(key.data, _Waiting):
-                        self._hear(key.data)
+                    if isinstance(key.data, _Waiting):
+                        self._attend_to(key.data)
+                    elif isinstance(key.fileobj, socket.socket):
+                        self._accept(key.fileobj)
                 self._dismiss_late()
         finally:
             for waiting in list(self._waiting.values()):
                 self._close(waiting)
             self._selector.close()
-            self._listener.close()
+            for listener in self._doors:
+                listener.close()
             os.close(self._bell)
 
     def stop(self) -> None:
@@ -115,10 +133,10 @@ class Porter:
         self._stopping = True
         os.close(self._rope)
 
-    def _accept(self) -> None:
-        """Take in whoever stands at the door."""
+    def _accept(self, listener: socket.socket) -> None:
+        """Take in whoever stands at a door."""
         try:
-            connection, address = self._listener.accept()
+            connection, address = listener.accept()
         except OSError:  # it left again, or there is no descriptor for it
             self._dismiss_oldest()
             return
@@ -127,19 +145,54 @@ class Porter:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if len(self._waiting) >= self._most:
             self._dismiss_oldest()
+        tls = self._doors[listener]
+        if tls is not None:
+            try:
+                connection = tls.wrap(connection)
+            except OSError:  # it left again
+                connection.close()
+                return
         waiting = _Waiting(
-            connection=connection, address=str(address[0]), deadline=monotonic() + self._patience
+            connection=connection,
+            address=str(address[0]),
+            deadline=monotonic() + self._patience,
+            greeting=tls is not None,
         )
         self._waiting[connection] = waiting
         self._selector.register(connection, selectors.EVENT_READ, waiting)
 
+    def _attend_to(self, waiting: _Waiting) -> None:
+        """Take in all that a connection has said."""
+        if waiting.connection not in self._waiting or (waiting.greeting and not self._greeted(waiting)):
+            return
+        self._hear(waiting)
+        while waiting.connection in self._waiting and waiting.deciphered:
+            self._hear(waiting)
+
+    def _greeted(self, waiting: _Waiting) -> bool:
+        """Go on with the handshake of TLS; whether it is done."""
+        if not isinstance(waiting.connection, ssl.SSLSocket):
+            return True
+        try:
+            waiting.connection.do_handshake()
+        except ssl.SSLWantReadError:
+            self._selector.modify(waiting.connection, selectors.EVENT_READ, waiting)
+        except ssl.SSLWantWriteError:
+            self._selector.modify(waiting.connection, selectors.EVENT_WRITE, waiting)
+        except OSError as failure:
+            reason = getattr(failure, "reason", None) or failure.strerror or type(failure).__name__
+            _log.warning("tls-handshake-failed", calling_address=waiting.address, reason=reason)
+            self._close(waiting)
+        else:
+            self._selector.modify(waiting.connection, selectors.EVENT_READ, waiting)
+            waiting.greeting = False
+        return not waiting.greeting
+
     def _hear(self, waiting: _Waiting) -> None:
         """Take the next bytes of a connection in."""
-        if waiting.connection not in self._waiting:
-            return
         try:
             came = waiting.connection.recv(_ONE_READ if waiting.leaving else min(waiting.wanted, _ONE_READ))
-        except BlockingIOError:
+        except (BlockingIOError, ssl.SSLWantReadError):
             return
         except OSError:
             came = b""
@@ -163,7 +216,10 @@ class Porter:
                 self._send_away(waiting, abort(AbortReason.INVALID_PARAMETER))
                 return
             waiting.call = Call(
-                calling_ae_title=_title(calling), called_ae_title=_title(called), address=waiting.address
+                calling_ae_title=_title(calling),
+                called_ae_title=_title(called),
+                address=waiting.address,
+                tls=waiting.connection.version() if isinstance(waiting.connection, ssl.SSLSocket) else None,
             )
             if rejection := self._desk.objection(waiting.call):
                 self._send_away(waiting, rejection)
@@ -181,7 +237,7 @@ class Porter:
         """Answer, and let the other side close: a connection closed over unread bytes loses the answer."""
         try:
             waiting.connection.send(answer)
-            waiting.connection.shutdown(socket.SHUT_WR)
+            finish_sending(waiting.connection)
         except OSError:
             self._close(waiting)
             return

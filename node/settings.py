@@ -95,6 +95,19 @@ class CallerSection(Section):
         return self
 
 
+class TlsSection(Section):
+    """[tls]: a second port, where TLS is spoken."""
+
+    port: Port = 2762
+    """2762 is registered for DICOM over TLS."""
+    certificate: Path
+    """Ours in PEM, and after it those that lead to an authority which callers trust."""
+    key: Path
+    """Its private key in PEM, without a pass phrase."""
+    callers: Path | None = None
+    """Authorities of callers' certificates in PEM; where it is given, a caller without one is turned away."""
+
+
 class DestinationSection(Section):
     """[[destinations]]: where answers go."""
 
@@ -132,6 +145,7 @@ class NodeSettings(BaseModel):
     console: ConsoleSection = ConsoleSection()
     completion: CompletionSection = CompletionSection()
     reader: ReaderSection = ReaderSection()
+    tls: TlsSection | None = None
     callers: tuple[CallerSection, ...] = ()
     destinations: tuple[DestinationSection, ...] = ()
 
@@ -140,4 +154,10 @@ class NodeSettings(BaseModel):
         names = [destination.name for destination in self.destinations]
         if len(set(names)) < len(names):
             raise ValueError("two destinations have the same name")
+        return self
+
+    @model_validator(mode="after")
+    def _ports_are_unique(self) -> Self:
+        if self.tls and self.tls.port == self.node.port:
+            raise ValueError("[node].port and [tls].port are the same")
         return self

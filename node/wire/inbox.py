@@ -5,6 +5,7 @@ objects, an association holds one buffer.
 """
 
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -67,11 +68,7 @@ class Inbox:
     def __init__(self, connection: socket.socket, *, silence: timedelta) -> None:
         self._connection = connection
         self._patience = silence.total_seconds()
-        whole = int(self._patience)
-        waiting = _TIMEVAL.pack(whole, round((self._patience - whole) * 1e6))
-        connection.settimeout(None)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, waiting)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, waiting)
+        _wait_at_most(connection, self._patience)
         self._buffer = bytearray(BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
@@ -206,7 +203,7 @@ class Inbox:
             came = self._connection.recv_into(self._view[kept:])
             if self._small:
                 self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        except BlockingIOError as failure:
+        except (BlockingIOError, TimeoutError) as failure:
             raise TooSlow(f"It was silent for {self._patience:g} s.") from failure
         except OSError as failure:
             raise ConnectionEnded(failure.strerror or type(failure).__name__) from failure
@@ -228,3 +225,15 @@ class Inbox:
         if self._taken and self._taker is not None:
             self._taker(self._taken)
         self._taken = []
+
+
+def _wait_at_most(connection: socket.socket, seconds: float) -> None:
+    """Let receiving and sending wait so long: by the kernel, which costs a call less, or by TLS, which asks again."""
+    if isinstance(connection, ssl.SSLSocket):
+        connection.settimeout(seconds)
+        return
+    whole = int(seconds)
+    waiting = _TIMEVAL.pack(whole, round((seconds - whole) * 1e6))
+    connection.settimeout(None)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, waiting)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, waiting)

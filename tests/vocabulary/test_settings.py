@@ -82,6 +82,13 @@ def test_a_caller_may_come_from_a_network(tmp_path):
     assert str(settings.callers[0].network) == "10.0.0.0/8"
 
 
+def test_two_ports_cannot_be_one(tmp_path):
+    tls = '[tls]\ncertificate = "node.pem"\nkey = "node.key"\n'
+    assert load_settings(NodeSettings, written(tmp_path, tls)).tls.port == 2762
+    with pytest.raises(SettingsRefused, match=r"\[node\]\.port and \[tls\]\.port are the same"):
+        load_settings(NodeSettings, written(tmp_path, tls + "port = 11112\n"))
+
+
 def test_the_shipped_example_is_right():
     example = Path(__file__).resolve().parents[2] / "deploy" / "demo.toml"
     assert load_settings(NodeSettings, example).destinations[0].commitment
