@@ -27,6 +27,7 @@ from node.supervision import Role, Supervisor
 
 if TYPE_CHECKING:
     from node.association import TlsDoor
+    from node.callers import Caller
     from node.commitment import Commitment
     from node.completion import Completion
     from node.delivery import Destination
@@ -66,13 +67,15 @@ def run_role(role: str, settings: NodeSettings) -> None:
 
 def _receive(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> None:
     """Take associations in until told to stop."""
-    from node.association import Acceptor, Caller
+    from node.association import Acceptor
     from node.reception import Reception
+    from node.strangers import Strangers
 
     reception = Reception(ledger=ledger, data_dir=settings.node.data_dir, survives=settings.node.survives)
     reception.sweep_incoming()
     completion = _completion(settings, ledger)
     commitment = _commitment(settings, ledger)
+    strangers = Strangers(ledger)
     acceptor = Acceptor(
         ae_title=settings.node.ae_title,
         host=settings.node.host,
@@ -80,13 +83,16 @@ def _receive(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> N
         reception=reception,
         on_study_touched=lambda uid: completion.association_ended(uid, now=now()),
         on_commitment=lambda report: commitment.record(report, now=now()),
-        callers=[Caller(ae_title=c.ae_title, network=c.network) for c in settings.callers],
+        callers=_callers(settings),
+        on_stranger=strangers.turned_away,
         tls=_tls_door(settings),
     )
+    strangers.start()
     acceptor.start()
     log.info("listening", ae_title=settings.node.ae_title, host=settings.node.host, port=settings.node.port)
     stop.wait()
     acceptor.stop(LAST_WORDS)
+    strangers.stop()
 
 
 def _dispatch(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> None:
@@ -148,6 +154,15 @@ def _commitment(settings: NodeSettings, ledger: Ledger) -> "Commitment":
     return Commitment(
         ledger=ledger, calling_ae_title=settings.node.ae_title, destinations=_destinations(settings)
     )
+
+
+def _callers(settings: NodeSettings) -> "list[Caller]":
+    """Return who may call: those that are listed, else this machine; and destinations, with their commitment."""
+    from node.callers import THIS_MACHINE, Caller, who_reports_back
+
+    listed = [Caller(ae_title=each.ae_title, network=each.network) for each in settings.callers]
+    reporting = [(each.ae_title, each.host) for each in settings.destinations if each.commitment]
+    return [*(listed or THIS_MACHINE), *who_reports_back(reporting)]
 
 
 def _tls_door(settings: NodeSettings) -> "TlsDoor | None":

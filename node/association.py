@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from time import monotonic, sleep
 from typing import Any
 
@@ -14,6 +13,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from structlog.contextvars import bound_contextvars
 
+from node.callers import THIS_MACHINE, Caller
 from node.commitment import CommitmentReport
 from node.conversation import SILENCE, Conversation, InstanceStore, Services
 from node.porter import Call, Porter
@@ -48,21 +48,6 @@ LIMIT_EXCEEDED = Rejection(result=2, source=3, reason=2, meaning="local limit ex
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """Somebody who may call us: an AE title, from an address or a network."""
-
-    ae_title: str
-    network: IPv4Network | IPv6Network
-
-    def is_it(self, ae_title: str, address: str) -> bool:
-        """Whether a calling AE title and its peer's address are this caller's."""
-        peer = ip_address(address)
-        if isinstance(peer, IPv6Address) and peer.ipv4_mapped is not None:
-            peer = peer.ipv4_mapped
-        return ae_title.strip() == self.ae_title.strip() and peer in self.network
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a caller may cost."""
 
@@ -93,8 +78,9 @@ class Acceptor:
     unknown ones too, and takes Storage Commitment reports on associations that a destination opens.
 
     `on_study_touched` is called when an association ended, for each study that it stored into, unless another
-    association still stores into the same study. `on_commitment` is called for each report. Without `callers`
-    everybody is accepted. With `tls` it listens on two ports.
+    association still stores into the same study. `on_commitment` is called for each report. `callers` are those who may
+    call; nobody else is accepted, and `on_stranger` is told of those with the reason, and must not wait. With `tls` it
+    listens on two ports.
     """
 
     def __init__(  # noqa: PLR0913  what an application entity is told
@@ -106,7 +92,8 @@ class Acceptor:
         reception: InstanceStore[Any],
         on_study_touched: Callable[[str], None],
         on_commitment: Callable[[CommitmentReport], None],
-        callers: Sequence[Caller] = (),
+        callers: Sequence[Caller] = THIS_MACHINE,
+        on_stranger: Callable[[Call, str], None] = lambda _call, _reason: None,
         limits: Limits | None = None,
         tls: TlsDoor | None = None,
     ) -> None:
@@ -117,6 +104,7 @@ class Acceptor:
         self._on_study_touched = on_study_touched
         self._on_commitment = on_commitment
         self._callers = tuple(callers)
+        self._on_stranger = on_stranger
         self._limits = limits or Limits()
         self._quota = Quota(
             associations=self._limits.associations_of_one, bytes_in_flight=self._limits.bytes_of_one
@@ -144,7 +132,7 @@ class Acceptor:
             OSError: if the address cannot be listened on.
             CredentialsRefused: if TLS cannot be spoken with the files that were given.
         """
-        if not self._callers:
+        if any(caller.is_everybody for caller in self._callers):
             _log.warning("everybody-may-call", advice="list those who may under [[callers]]")
         tls = Tls(self._tls.credentials) if self._tls else None
         listener, self._port = self._listen(self._port)
@@ -173,13 +161,14 @@ class Acceptor:
 
     def objection(self, call: Call) -> bytes | None:
         """Return the A-ASSOCIATE-RJ for somebody who may not call, or who calls somebody else; None for others."""
-        if self._callers and not any(
-            caller.is_it(call.calling_ae_title, call.address) for caller in self._callers
-        ):
-            return self._rejected(call, CALLING_NOT_RECOGNIZED)
-        if call.called_ae_title != self._ae_title:
-            return self._rejected(call, CALLED_NOT_RECOGNIZED)
-        return None
+        if not any(caller.is_it(call.calling_ae_title, call.address) for caller in self._callers):
+            why = CALLING_NOT_RECOGNIZED
+        elif call.called_ae_title != self._ae_title:
+            why = CALLED_NOT_RECOGNIZED
+        else:
+            return None
+        self._on_stranger(call, why.meaning)
+        return self._rejected(call, why)
 
     def welcome(self, connection: socket.socket, call: Call, request: bytes) -> bytes | None:
         """Give a caller a place and a thread of its own; or return the A-ASSOCIATE-RJ if there is none."""

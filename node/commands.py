@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import typer
 
+from node.caller_commands import caller_commands
 from node.command_options import Config, settings_of
 from node.study_commands import study_commands
 
@@ -26,6 +27,7 @@ def register(app: typer.Typer) -> None:
     for role, text in ROLE_HELP.items():
         app.command(role, help=text)(_role_command(role))
     app.add_typer(study_commands(), name="study")
+    app.add_typer(caller_commands(), name="caller")
     config = typer.Typer(no_args_is_help=True, help="Check or print the settings.")
     config.command("check")(check)
     config.command("show")(show_settings)
@@ -68,7 +70,8 @@ def check(config: Config = None) -> None:
     """
     settings = settings_of(config)
     typer.echo(f"The settings are right: {settings.node.ae_title} on port {settings.node.port}, ", nl=False)
-    typer.echo(f"{len(settings.destinations)} destination(s), {len(settings.callers) or 'any'} caller(s).")
+    who = f"{len(settings.callers)} caller(s)" if settings.callers else "only this machine may call"
+    typer.echo(f"{len(settings.destinations)} destination(s), {who}.")
 
 
 def show_settings(config: Config = None) -> None:

@@ -268,7 +268,9 @@ class Porter:
 
 
 def _title(padded: bytes) -> str:
-    return padded.decode("ascii", "replace").strip(" \0")
+    """Return an AE title as it may be logged and kept: what is no printable ASCII becomes a question mark."""
+    text = padded.decode("ascii", "replace").strip(" \0")
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in text)
 
 
 def _room_for_waiting() -> int:

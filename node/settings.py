@@ -78,9 +78,10 @@ class CompletionSection(Section):
 
 
 class CallerSection(Section):
-    """[[callers]]: who may call us."""
+    """[[callers]]: who may call us; where nobody is listed, only programs on this machine."""
 
     ae_title: AeTitle
+    """Or "*", which stands for every title of the network."""
     host: str = "0.0.0.0/0"
     """An address or a network, such as 10.0.0.0/8."""
 

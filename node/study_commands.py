@@ -2,25 +2,21 @@
 
 import getpass
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from pydicom.uid import UID
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from mammography.ledger import deliveries, findings, studies
-from mammography.ledger.engine import Ledger
 from mammography.ledger.tables import InstanceRow, StudyRow
 from mammography.mammogram import MAMMOGRAPHY_CLASSES
 from mammography.study import StudyState
-from node.command_options import AsJson, Config, settings_of
+from node.command_options import AsJson, Config, open_ledger, refuse, settings_of
 from node.study_export import export_key, read_studies, write_export, write_keys
 
 StudyUid = Annotated[
@@ -51,7 +47,7 @@ def list_studies(
 
     Example: mammocalc study list --state failed --state unreadable
     """
-    with _ledger(config) as session:
+    with open_ledger(config) as session:
         rows = studies.studies(session, limit=limit, states=tuple(state or ()))
         refused = studies.refusals(session, limit=10)
         if as_json:
@@ -72,7 +68,7 @@ def show(study_instance_uid: StudyUid, as_json: AsJson = False, config: Config =
 
     Example: mammocalc study show 1234
     """
-    with _ledger(config) as session:
+    with open_ledger(config) as session:
         row = _find(session, study_instance_uid)
         facts = _study_facts(row) | {
             "instances": [_instance_facts(i) for i in studies.instances_of(session, row.study_instance_uid)],
@@ -106,7 +102,7 @@ def history(study_instance_uid: StudyUid, as_json: AsJson = False, config: Confi
 
     Example: mammocalc study history 1234
     """
-    with _ledger(config) as session:
+    with open_ledger(config) as session:
         row = _find(session, study_instance_uid)
         lines = [
             {"at": line.at.isoformat(), "event": line.event, "state": line.to_state, "reason": line.reason}
@@ -125,10 +121,10 @@ def retry(study_instance_uid: StudyUid, config: Config = None) -> None:
 
     Example: mammocalc study retry 1234
     """
-    with _ledger(config, to_change=True) as session:
+    with open_ledger(config, to_change=True) as session:
         row = _find(session, study_instance_uid)
         if row.state not in (StudyState.FAILED, StudyState.UNREADABLE):
-            _refuse(
+            refuse(
                 f"Study {row.study_instance_uid} is {row.state}; only a failed or unreadable one is retried."
             )
         state = studies.retry(session, row.study_instance_uid, now=datetime.now(UTC), by=getpass.getuser())
@@ -151,32 +147,15 @@ def export(
 
     Example: mammocalc study export export --site north --keys keys.csv
     """
-    with _ledger(config) as session:
+    with open_ledger(config) as session:
         cases = list(read_studies(session, export_key(settings_of(config).node.data_dir)))
     try:
         write_export(folder, cases, site=site)
     except FileExistsError:
-        _refuse(f"{folder / 'truth.csv'} exists; name another folder, so that no truth is lost.")
+        refuse(f"{folder / 'truth.csv'} exists; name another folder, so that no truth is lost.")
     if keys:
         write_keys(keys, cases)
     typer.echo(f"{len(cases)} studies that were read are in {folder}; fill in truth.csv.")
-
-
-@contextmanager
-def _ledger(config: Path | None, *, to_change: bool = False) -> Iterator[Session]:
-    """Open the ledger that the settings name, for one command; looking waits for nobody who writes."""
-    url = settings_of(config).ledger.url
-    file = Path(url.removeprefix("sqlite:///"))
-    if url.startswith("sqlite:///") and not file.exists():
-        _refuse(f"There is no ledger at {file}; start the node once with: mammocalc up")
-    ledger = Ledger(url)
-    try:
-        with ledger.begin() if to_change else ledger.read() as session:
-            yield session
-    except OperationalError as away:
-        _refuse(f"The ledger cannot be opened: {away.orig}.")
-    finally:
-        ledger.close()
 
 
 def _find(session: Session, ending: str) -> StudyRow:
@@ -186,13 +165,8 @@ def _find(session: Session, ending: str) -> StudyRow:
         return row
     found = [r for r in studies.studies(session, limit=SEARCHED) if r.study_instance_uid.endswith(ending)]
     if len(found) != 1:
-        _refuse(f"{len(found) or 'No'} studies end with {ending}; mammocalc study list shows them all.")
+        refuse(f"{len(found) or 'No'} studies end with {ending}; mammocalc study list shows them all.")
     return found[0]
-
-
-def _refuse(sentence: str) -> NoReturn:
-    typer.echo(sentence, err=True)
-    raise typer.Exit(2)
 
 
 def _study_facts(row: StudyRow) -> dict[str, Any]:

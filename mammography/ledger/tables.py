@@ -219,3 +219,18 @@ class RefusalRow(Table):
     calling_ae_title: Mapped[str] = mapped_column(String(16))
     sop_instance_uid: Mapped[str] = mapped_column(String(128), default="")
     reason: Mapped[str] = mapped_column(Text)
+
+
+class StrangerRow(Table):
+    """Somebody who was turned away before an association began, and how often."""
+
+    __tablename__ = "stranger"
+
+    calling_ae_title: Mapped[str] = mapped_column(String(16), primary_key=True)
+    address: Mapped[str] = mapped_column(String(45), primary_key=True)
+    called_ae_title: Mapped[str] = mapped_column(String(16), primary_key=True)
+    reason: Mapped[str] = mapped_column(String(64))
+    """As PS3.8 table 9-21 words it."""
+    attempts: Mapped[int]
+    first_at: Mapped[datetime]
+    last_at: Mapped[datetime] = mapped_column(index=True)

@@ -199,10 +199,24 @@ class RefusalFacts(Fact):
     reason: str
 
 
+class StrangerFacts(Fact):
+    """Somebody who was turned away before an association began."""
+
+    calling_ae_title: str
+    address: str
+    called_ae_title: str
+    reason: str
+    """As PS3.8 table 9-21 words it."""
+    attempts: int
+    first_at: datetime
+    last_at: datetime
+
+
 class RefusalList(Fact):
-    """One page of refused instances, newest first."""
+    """One page of refused instances, newest first; the first page has the callers that were turned away, too."""
 
     at: datetime
     page: int
     more: bool
     refusals: list[RefusalFacts]
+    strangers: list[StrangerFacts]

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from mammography.finding import FindingAssessment
 from mammography.ledger.findings import summary_from_json
+from mammography.ledger.strangers import strangers
 from mammography.ledger.tables import (
     InstanceRow,
     ReadingRow,
@@ -20,6 +21,7 @@ from node.console.facts import (
     FindingCounts,
     RefusalFacts,
     RefusalList,
+    StrangerFacts,
     StudyLine,
     StudyList,
     ViewCount,
@@ -54,7 +56,7 @@ def study_list(
 
 
 def refusal_list(session: Session, *, page: int, now: datetime) -> RefusalList:
-    """Return one page of refused instances, newest first."""
+    """Return one page of refused instances, newest first, and with the first one who was turned away."""
     wanted = select(RefusalRow).order_by(RefusalRow.number.desc()).limit(PAGE + 1).offset((page - 1) * PAGE)
     rows = list(session.scalars(wanted))
     return RefusalList(
@@ -62,6 +64,10 @@ def refusal_list(session: Session, *, page: int, now: datetime) -> RefusalList:
         page=page,
         more=len(rows) > PAGE,
         refusals=[RefusalFacts.model_validate(row, from_attributes=True) for row in rows[:PAGE]],
+        strangers=[
+            StrangerFacts.model_validate(row, from_attributes=True)
+            for row in (strangers(session) if page == 1 else [])
+        ],
     )
 
 

@@ -44,6 +44,7 @@ from mammography.ledger.deliveries import (
 from mammography.ledger.engine import Ledger
 from mammography.ledger.findings import store_assessment
 from mammography.ledger.schema import upgrade
+from mammography.ledger.strangers import TurnedAway, record_strangers
 from mammography.ledger.studies import ArrivedInstance, advance, claim, record_instance, record_refusal
 from mammography.study import StudyEvent, StudyState
 from mammography.uid import UidRole, mint
@@ -357,6 +358,20 @@ def fill(node: Node) -> None:
                 sop_instance_uid=uid("refused") if number else "",
                 reason=reason,
             )
+        record_strangers(
+            session,
+            [
+                TurnedAway(
+                    calling_ae_title=title,
+                    address=f"10.0.3.{number}",
+                    called_ae_title="MAMMOCALC" if number else "MAMOCALC",
+                    reason=f"{'calling' if number else 'called'} AE title not recognized",
+                    attempts=3,
+                    last_at=now - number * minute,
+                )
+                for number, title in enumerate(("MAMMO_1", "MAMMO_7", HOSTILE[:16]))
+            ],
+        )
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,7 @@ def test_one_study_is_told_whole(console, uid_of, filled):
 def test_refusals_are_told(console):
     said = console.get("/api/refusals").json()
     assert [each["calling_ae_title"] for each in said["refusals"]] == ["MAMMO_9", "MAMMO_9"]
+    assert [each["calling_ae_title"] for each in said["strangers"]][:2] == ["MAMMO_1", "MAMMO_7"]
 
 
 @pytest.mark.parametrize("path", ["/api/studies/1.2.3", "/api/nowhere"])

@@ -205,6 +205,16 @@ def test_refused_instances_are_shown_newest_first(console):
     assert page.index("is no lawful UID") < page.index("states no Study Instance UID")
 
 
+def test_callers_who_were_turned_away_are_shown_with_what_lets_them_in(console):
+    page = words(console.get("/refusals").text)
+    assert "MAMMO_1 10.0.3.0 MAMOCALC called AE title not recognized 3 it must call MAMMOCALC" in page
+    assert (
+        "MAMMO_7 10.0.3.1 MAMMOCALC calling AE title not recognized 3 "
+        '[[callers]] ae_title = "MAMMO_7" host = "10.0.3.1"'
+    ) in page
+    assert "MAMMO_7" not in console.get("/refusals?page=2").text
+
+
 def test_an_unknown_study_and_an_unknown_page_are_answered_in_a_sentence(console):
     unknown = console.get("/studies/1.2.3")
     assert unknown.status_code == 404

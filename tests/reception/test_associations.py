@@ -17,7 +17,7 @@ from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from structlog.testing import capture_logs
 
-from node.association import Caller
+from node.callers import THIS_MACHINE, Caller
 from node.requestor import NoAssociation
 from tests.reception.conftest import ListeningNode
 from tests.reception.mammograms import encoded, mammogram, uid
@@ -34,7 +34,10 @@ def caller(ae_title: str, network: str) -> Caller:
 @pytest.mark.parametrize(
     ("callers", "accepted"),
     [
-        ([], True),
+        (THIS_MACHINE, True),
+        ([], False),
+        ([caller("*", "127.0.0.0/8")], True),
+        ([caller("*", "10.0.0.0/8")], False),
         ([caller("MODALITY1", "127.0.0.0/8")], True),
         ([caller("OTHER", "127.0.0.0/8"), caller("MODALITY1", "127.0.0.1/32")], True),
         ([caller("OTHER", "127.0.0.0/8")], False),
@@ -77,6 +80,10 @@ def test_whoever_calls_somebody_else_is_rejected(node: ListeningNode):
 def test_that_everybody_may_call_is_said_once(make_node: Callable[..., ListeningNode]):
     with capture_logs() as lines:
         make_node()
+        make_node(callers=[caller("*", "0.0.0.0/1"), caller("MODALITY1", "0.0.0.0/0")])
+    assert "everybody-may-call" not in [line["event"] for line in lines]
+    with capture_logs() as lines:
+        make_node(callers=[caller("*", "0.0.0.0/0")])
     assert [line["log_level"] for line in lines if line["event"] == "everybody-may-call"] == ["warning"]
 
 

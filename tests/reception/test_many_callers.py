@@ -18,7 +18,8 @@ from mammography.ledger.engine import Ledger
 from mammography.ledger.schema import upgrade
 from mammography.ledger.studies import instances_of
 from node.arrival import data_set_sha256
-from node.association import Caller, Limits
+from node.association import Limits
+from node.callers import Caller
 from tests.reception.conftest import ListeningNode
 from tests.reception.mammograms import encoded, mammogram, uid
 from tests.reception.raw_callers import C_ECHO, RELEASE_RQ, association_request, c_store, raw_caller
