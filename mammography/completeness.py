@@ -1,7 +1,7 @@
 """When a study has arrived, and why: a pure function of what is here and of how long nothing came."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -25,6 +25,9 @@ MAMMOGRAM_CLASSES = frozenset(
 _DETAILS = frozenset({ViewModifier.MAGNIFICATION, ViewModifier.SPOT_COMPRESSION})
 """Views of a part of the breast: they come beside the screening set, never in its place."""
 
+_FEWEST_COMMITTED = 2
+"""Mammograms that a request for Storage Commitment must list before it says anything of the study."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrivedView:
@@ -43,6 +46,18 @@ class ArrivedView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SenderList:
+    """What a sender says a study holds."""
+
+    is_commitment: bool
+    """A request for Storage Commitment, and not a performed procedure step."""
+    finished: bool
+    """The list is final."""
+    instances: frozenset[str]
+    """SOP Instance UIDs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What is to be done with a study that is arriving."""
 
@@ -54,7 +69,7 @@ class Verdict:
     """Why, in words for the study's history."""
 
 
-def judge(
+def judge(  # noqa: PLR0913  all that a verdict rests on
     images: Collection[ArrivedView],
     *,
     first_at: datetime,
@@ -63,11 +78,12 @@ def judge(
     now: datetime,
     quiet_period: timedelta,
     longest_wait: timedelta,
+    listed: str = "",
 ) -> Verdict:
     """Return whether a study has arrived.
 
     It has when all four views of the screening set are here, in either presentation intent, and no sender is
-    still sending (`association_ended`); or when nothing arrived for `quiet_period` since `last_at`; or when
+    still sending (`association_ended`); or when its sender says so (`listed`, in words); or when nothing arrived for `quiet_period` since `last_at`; or when
     `longest_wait` has passed since `first_at`, the first instance of this round. A study without a mammogram
     is not readable, which is known only when nothing more is waited for.
     """
@@ -75,7 +91,7 @@ def judge(
     mammograms = [image for image in images if image.is_mammogram]
     if not missing and association_ended:
         return Verdict(complete=True, readable=True, reason="all four views of the screening set are here")
-    wait = waited(
+    wait = listed or waited(
         first_at=first_at, last_at=last_at, now=now, quiet_period=quiet_period, longest_wait=longest_wait
     )
     if not mammograms:
@@ -84,6 +100,30 @@ def judge(
     if not wait:
         return Verdict(complete=False, readable=True, reason=f"may be sent more; {here}")
     return Verdict(complete=True, readable=True, reason=f"{wait}; {here}")
+
+
+def all_listed(
+    images: Mapping[str, ArrivedView], lists: Collection[SenderList], elsewhere: Collection[str] = ()
+) -> str:
+    """Return, in words, why the sender's own lists say that a study is here whole; nothing where they do not.
+
+    `images` are those that are here, by SOP Instance UID; `elsewhere` are instances of the lists that are here in other
+    studies. The lists of performed procedure steps add up, and none may be in progress. A request for Storage
+    Commitment counts alone, and only from two mammograms on: some modalities ask for each image as they send it.
+    """
+    steps = [one for one in lists if not one.is_commitment]
+    if not images or any(not one.finished for one in steps):
+        return ""
+    here = {*images, *elsewhere}
+    made = {uid for one in steps for uid in one.instances}
+    if set(images) <= made <= here:
+        return "the modality's performed procedure step is over, and all that it lists is here"
+    if sum(image.is_mammogram for image in images.values()) < _FEWEST_COMMITTED:
+        return ""
+    for one in lists:
+        if one.is_commitment and set(images) <= set(one.instances) <= here:
+            return "the sender's request for Storage Commitment lists all that is here"
+    return ""
 
 
 def waited(

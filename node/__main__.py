@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from node.association import TlsDoor
     from node.callers import Caller
     from node.commitment import Commitment
+    from node.commitment_provider import CommitmentProvider
     from node.completion import Completion
     from node.delivery import Destination
+    from node.operations import Operations
 
 log = structlog.get_logger()
 
@@ -74,7 +76,6 @@ def _receive(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> N
     reception = Reception(ledger=ledger, data_dir=settings.node.data_dir, survives=settings.node.survives)
     reception.sweep_incoming()
     completion = _completion(settings, ledger)
-    commitment = _commitment(settings, ledger)
     strangers = Strangers(ledger)
     acceptor = Acceptor(
         ae_title=settings.node.ae_title,
@@ -82,7 +83,7 @@ def _receive(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> N
         port=settings.node.port,
         reception=reception,
         on_study_touched=lambda uid: completion.association_ended(uid, now=now()),
-        on_commitment=lambda report: commitment.record(report, now=now()),
+        operations=_operations(settings, ledger, completion),
         callers=_callers(settings),
         on_stranger=strangers.turned_away,
         tls=_tls_door(settings),
@@ -116,10 +117,10 @@ def _deliver(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> N
         calling_ae_title=settings.node.ae_title,
         destinations=_destinations(settings),
     )
-    commitment = _commitment(settings, ledger)
-    _sweep([delivery.sweep, commitment.sweep], stop)
-    delivery.close()
-    commitment.close()
+    commitment, provider = _commitment(settings, ledger), _commitment_provider(settings, ledger)
+    _sweep([delivery.sweep, commitment.sweep, provider.sweep], stop)
+    for sender in (delivery, commitment, provider):
+        sender.close()
 
 
 def _console(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> None:
@@ -154,6 +155,49 @@ def _commitment(settings: NodeSettings, ledger: Ledger) -> "Commitment":
     return Commitment(
         ledger=ledger, calling_ae_title=settings.node.ae_title, destinations=_destinations(settings)
     )
+
+
+def _commitment_provider(
+    settings: NodeSettings, ledger: Ledger, on_listed: Callable[[str], None] = lambda _: None
+) -> "CommitmentProvider":
+    from node.commitment_provider import CommitmentProvider, ReportAddress
+
+    reports = {each.ae_title: ReportAddress(host=each.host, port=each.port) for each in settings.destinations}
+    for caller in settings.callers:
+        if caller.commitment_port:
+            reports[caller.ae_title] = ReportAddress(port=caller.commitment_port)
+    return CommitmentProvider(
+        ledger=ledger,
+        data_dir=settings.node.data_dir,
+        ae_title=settings.node.ae_title,
+        reports=reports,
+        on_listed=on_listed,
+    )
+
+
+def _operations(settings: NodeSettings, ledger: Ledger, completion: "Completion") -> "Operations":
+    """Return who does what we are asked besides storing."""
+    from node.commitment import PUSH_MODEL, takes_reports
+    from node.negotiation import MODALITY_PERFORMED_PROCEDURE_STEP
+    from node.procedure_steps import ProcedureSteps
+    from node.wire.command_set import CommandField
+
+    def whole(study_instance_uid: str) -> None:
+        completion.listed(study_instance_uid, now=now())
+
+    commitment = _commitment(settings, ledger)
+    provider = _commitment_provider(settings, ledger, whole)
+    steps = ProcedureSteps(ledger=ledger, on_finished=whole)
+    return {
+        (CommandField.N_EVENT_REPORT, str(PUSH_MODEL)): takes_reports(
+            lambda report: commitment.record(report, now=now())
+        ),
+        (CommandField.N_ACTION, str(PUSH_MODEL)): lambda asked: provider.request(asked, now=now()),
+        (CommandField.N_CREATE, MODALITY_PERFORMED_PROCEDURE_STEP): lambda asked: steps.create(
+            asked, now=now()
+        ),
+        (CommandField.N_SET, MODALITY_PERFORMED_PROCEDURE_STEP): lambda asked: steps.change(asked, now=now()),
+    }
 
 
 def _callers(settings: NodeSettings) -> "list[Caller]":

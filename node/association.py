@@ -14,8 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from structlog.contextvars import bound_contextvars
 
 from node.callers import THIS_MACHINE, Caller
-from node.commitment import CommitmentReport
 from node.conversation import SILENCE, Conversation, InstanceStore, Services
+from node.operations import Operations
 from node.porter import Call, Porter
 from node.quota import Quota
 from node.tls import Credentials, Tls
@@ -75,12 +75,11 @@ class Acceptor:
     """Our application entity as the acceptor of associations.
 
     It verifies (C-ECHO), stores every storage class in every transfer syntax as it was received, private and
-    unknown ones too, and takes Storage Commitment reports on associations that a destination opens.
+    unknown ones too, and passes on what else is asked to whoever offers it (`operations`).
 
     `on_study_touched` is called when an association ended, for each study that it stored into, unless another
-    association still stores into the same study. `on_commitment` is called for each report. `callers` are those who may
-    call; nobody else is accepted, and `on_stranger` is told of those with the reason, and must not wait. With `tls` it
-    listens on two ports.
+    association still stores into the same study. `callers` are those who may call; nobody else is accepted, and
+    `on_stranger` is told of those with the reason, and must not wait. With `tls` it listens on two ports.
     """
 
     def __init__(  # noqa: PLR0913  what an application entity is told
@@ -91,7 +90,7 @@ class Acceptor:
         port: int,
         reception: InstanceStore[Any],
         on_study_touched: Callable[[str], None],
-        on_commitment: Callable[[CommitmentReport], None],
+        operations: Operations,
         callers: Sequence[Caller] = THIS_MACHINE,
         on_stranger: Callable[[Call, str], None] = lambda _call, _reason: None,
         limits: Limits | None = None,
@@ -102,7 +101,7 @@ class Acceptor:
         self._tls, self._tls_port = tls, 0
         self._reception = reception
         self._on_study_touched = on_study_touched
-        self._on_commitment = on_commitment
+        self._operations = operations
         self._callers = tuple(callers)
         self._on_stranger = on_stranger
         self._limits = limits or Limits()
@@ -176,7 +175,7 @@ class Acceptor:
         services = Services(
             store=self._reception,
             on_stored=lambda study_instance_uid: self._remember(number, study_instance_uid),
-            on_commitment=self._on_commitment,
+            operations=self._operations,
             quota=self._quota,
         )
         with self._lock:

@@ -28,6 +28,7 @@ from mammography.ledger.engine import Ledger
 from mammography.ledger.tables import DeliveryRow, DeliveryState
 from mammography.uid import UidRole, mint
 from node.delivery import BACK_OFF, GIVE_UP_AFTER, Destination, back_off, clock_from, give_up
+from node.operations import Answer, Handler, Operation, understand
 from node.requestor import Lanes, NoAssociation, NothingAccepted, association, propose
 
 FIRST_PAUSE = timedelta(seconds=30)
@@ -89,6 +90,16 @@ class CommitmentReport:
                 if item.get("ReferencedSOPInstanceUID")
             },
         )
+
+
+def takes_reports(on_report: Callable[[CommitmentReport], None]) -> Handler:
+    """Return who takes N-EVENT-REPORTs on associations that a destination opens (PS3.4 J.3.3)."""
+
+    def take(operation: Operation) -> Answer:
+        on_report(understand(partial(CommitmentReport.from_event, operation.information)))
+        return Answer()
+
+    return take
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,15 @@
 """Studies that have arrived become QUEUED, with the reason, and the doorbell is rung for them."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 
 import structlog
+from sqlalchemy.orm import Session
 
-from mammography.completeness import ArrivedView, Verdict, judge, waited
+from mammography.completeness import ArrivedView, SenderList, Verdict, all_listed, judge, waited
+from mammography.ledger.commitment_requests import held
 from mammography.ledger.engine import Ledger
+from mammography.ledger.signals import SignalSource, signals_of
 from mammography.ledger.studies import (
     LostRace,
     advance,
@@ -65,6 +68,13 @@ class Completion:
         if seen is not None and self._judge(seen, association_ended=True, now=now) is StudyState.QUEUED:
             self._ring_for([study_instance_uid], now=now)
 
+    def listed(self, study_instance_uid: str, *, now: datetime) -> None:
+        """Judge a study at once, because its sender has said what it holds; it may not have arrived yet."""
+        with self._ledger.read() as session:
+            seen = study(session, study_instance_uid)
+        if seen is not None and self._judge(seen, association_ended=False, now=now) is StudyState.QUEUED:
+            self._ring_for([study_instance_uid], now=now)
+
     def sweep(self, *, now: datetime) -> int:
         """Judge what waited long enough, expire leases, ring for what is QUEUED; return how much was done."""
         with self._ledger.read() as session:
@@ -89,15 +99,20 @@ class Completion:
         if seen.state is not StudyState.RECEIVING:
             return None
         with self._ledger.read() as session:
-            instances = instances_of(session, seen.study_instance_uid)
+            images = {
+                instance.sop_instance_uid: arrived_view(instance)
+                for instance in instances_of(session, seen.study_instance_uid)
+            }
+            listed = _all_listed(session, seen.study_instance_uid, images)
         verdict = judge(
-            [arrived_view(instance) for instance in instances],
+            images.values(),
             first_at=seen.state_since,
             last_at=seen.last_instance_at,
             association_ended=association_ended,
             now=now,
             quiet_period=self._quiet_period,
             longest_wait=self._longest_wait,
+            listed=listed,
         )
         return self._move(seen, verdict, now) if verdict.complete else None
 
@@ -154,6 +169,20 @@ class Completion:
             with self._ledger.begin() as session:
                 mark_rung(session, rung, now=now)
         return len(rung)
+
+
+def _all_listed(session: Session, study_instance_uid: str, images: Mapping[str, ArrivedView]) -> str:
+    """Return why the sender's own lists say that a study is here whole."""
+    lists = [
+        SenderList(
+            is_commitment=row.source == SignalSource.STORAGE_COMMITMENT,
+            finished=row.finished,
+            instances=frozenset(row.instances),
+        )
+        for row in signals_of(session, study_instance_uid)
+    ]
+    others = {uid for one in lists for uid in one.instances} - images.keys()
+    return all_listed(images, lists, held(session, others))
 
 
 def arrived_view(instance: InstanceRow) -> ArrivedView:

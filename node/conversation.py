@@ -12,13 +12,11 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
-from pynetdicom.dsutils import decode
+from pynetdicom.dsutils import decode, encode
 from sqlalchemy.exc import SQLAlchemyError
 
 from node.arrival import Announcement
-from node.commitment import CommitmentReport
 from node.dimse_status import (
-    INVALID_ARGUMENT_VALUE,
     PROCESSING_FAILURE,
     SOP_CLASS_NOT_SUPPORTED,
     SUCCESS,
@@ -29,23 +27,26 @@ from node.dimse_status import (
     answer_to,
     error_comment,
 )
-from node.instance_header import MALFORMED
 from node.negotiation import (
-    STORAGE_COMMITMENT_PUSH_MODEL,
     VERIFICATION,
     AcceptedContext,
     Agreement,
     is_storage,
     negotiate,
 )
+from node.operations import Answer, Operation, OperationRefused, Operations, OutgoingEvent, understand
 from node.porter import Call
 from node.quota import Quota
 from node.tls import finish_sending
 from node.wire.command_set import (
+    ACTION_TYPE_ID,
     EVENT_TYPE_ID,
+    MESSAGE_ID_BEING_RESPONDED_TO,
     RESPONSE,
+    STATUS,
     Command,
     CommandField,
+    event_report,
     response_to,
 )
 from node.wire.inbox import Aborted, Inbox, Released
@@ -57,15 +58,17 @@ from node.wire.pdu import (
     TooSlow,
     abort,
     command_pdus,
+    data_set_pdus,
 )
 
 _log = structlog.get_logger()
 
 SILENCE = timedelta(seconds=60)
 """How long a sender may be silent within an association."""
-LONGEST_EVENT = 16 << 20
-"""Bytes of an N-EVENT-REPORT's information: a report on 100,000 instances."""
-
+LONGEST_INFORMATION = 16 << 20
+"""Bytes that come with an operation of DIMSE-N: a report on 100,000 instances."""
+_MOST_EVENTS = 64
+"""Reports of ours on one association that may wait for their answers; the oldest is no longer waited for."""
 
 _FAREWELL_SECONDS = 1.0
 _LAST_READ = 64 << 10
@@ -108,7 +111,7 @@ class Services(Generic[Incoming]):
     store: InstanceStore[Incoming]
     on_stored: Callable[[str], None]
     """Called with the Study Instance UID of each instance that was stored, before its answer."""
-    on_commitment: Callable[[CommitmentReport], None]
+    operations: Operations
     quota: Quota
 
 
@@ -127,6 +130,8 @@ class Conversation(Generic[Incoming]):
         self._inbox = Inbox(connection, silence=silence)
         self._contexts: Mapping[int, AcceptedContext] = {}
         self._longest_pdu = 0
+        self._events: dict[int, OutgoingEvent] = {}
+        self._event_number = 0
         self._stored = self._refused = 0
 
     def hold(self, request: bytes) -> None:
@@ -183,16 +188,17 @@ class Conversation(Generic[Incoming]):
         if command.field == CommandField.C_STORE and is_storage(UID(context.abstract_syntax)):
             self._store(command, context)
             return
-        information = self._inbox.data_set(command.context_id, LONGEST_EVENT) if command.has_data_set else b""
-        if command.field & RESPONSE or command.field == CommandField.C_CANCEL:
-            return  # nobody waits for it
-        asked = (command.field, context.abstract_syntax)
-        if asked == (CommandField.C_ECHO, VERIFICATION):
+        information = (
+            self._inbox.data_set(command.context_id, LONGEST_INFORMATION) if command.has_data_set else b""
+        )
+        if command.field & RESPONSE:
+            self._hear_answer(command)
+        elif command.field == CommandField.C_CANCEL:
+            return  # nothing of ours takes long enough
+        elif (command.field, context.abstract_syntax) == (CommandField.C_ECHO, VERIFICATION):
             self._respond(command, SUCCESS)
-        elif asked == (CommandField.N_EVENT_REPORT, STORAGE_COMMITMENT_PUSH_MODEL):
-            self._respond(command, self._take_report(information, UID(context.transfer_syntax)))
         else:
-            self._respond(command, UNRECOGNIZED_OPERATION)
+            self._operate(command, context, information)
 
     def _store(self, command: Command, context: AcceptedContext) -> None:
         """Take a C-STORE's data set to the store as it comes, and answer success only once it is kept."""
@@ -235,23 +241,77 @@ class Conversation(Generic[Incoming]):
         self._services.on_stored(study_instance_uid)
         self._respond(command, SUCCESS)
 
-    def _take_report(self, information: bytes, transfer_syntax: UID) -> ServiceStatus:
-        """Take a Storage Commitment report in (PS3.4 J.3.3); one that we cannot record is asked for again."""
+    def _operate(self, command: Command, context: AcceptedContext, information: bytes) -> None:
+        """Let somebody do what is asked, answer it, and report what is to be reported."""
         try:
-            report = CommitmentReport.from_event(_decoded(information, transfer_syntax))
-        except MALFORMED as failure:
-            _log.warning("commitment-report-malformed", reason=str(failure))
-            return INVALID_ARGUMENT_VALUE
-        try:
-            self._services.on_commitment(report)
+            answer = self._done(command, context, information)
+        except OperationRefused as refusal:
+            _log.warning("operation-refused", field=f"{command.field:04X}H", reason=str(refusal))
+            self._respond(command, refusal.status, comment=error_comment(refusal))
+            return
         except SQLAlchemyError as failure:
             _log.error("ledger-away", reason=type(failure).__name__)
-            return PROCESSING_FAILURE
-        return SUCCESS
+            self._respond(command, PROCESSING_FAILURE)
+            return
+        self._respond(command, answer.status)
+        if answer.event:
+            self._report(command, context, answer.event)
+
+    def _done(self, command: Command, context: AcceptedContext, information: bytes) -> Answer:
+        asked = [kind for kind in CommandField if kind == command.field]
+        handler = self._services.operations.get((asked[0], context.abstract_syntax)) if asked else None
+        if handler is None:
+            raise OperationRefused(UNRECOGNIZED_OPERATION, "This operation is not offered.")
+        types = [command.number(each) for each in (ACTION_TYPE_ID, EVENT_TYPE_ID) if each in command.elements]
+        syntax = UID(context.transfer_syntax)
+        return handler(
+            Operation(
+                sop_class_uid=command.sop_class_uid,
+                sop_instance_uid=command.sop_instance_uid,
+                type_id=types[0] if types else 0,
+                information=understand(lambda: _decoded(information, syntax)),
+                call=self._call,
+            )
+        )
+
+    def _report(self, command: Command, context: AcceptedContext, event: OutgoingEvent) -> None:
+        """Send an N-EVENT-REPORT on what was asked; its answer comes between other messages."""
+        self._event_number = self._event_number % 0xFFFF + 1
+        if len(self._events) >= _MOST_EVENTS:
+            del self._events[next(iter(self._events))]
+        self._events[self._event_number] = event
+        syntax = UID(context.transfer_syntax)
+        encoded = encode(
+            event.information, syntax.is_implicit_VR, syntax.is_little_endian, syntax.is_deflated
+        )
+        request = event_report(
+            self._event_number,
+            event.type_id,
+            sop_class_uid=command.sop_class_uid,
+            sop_instance_uid=command.sop_instance_uid,
+        )
+        self._transmit(
+            command_pdus(command.context_id, request, self._longest_pdu)
+            + data_set_pdus(command.context_id, encoded or b"", self._longest_pdu)
+        )
+
+    def _hear_answer(self, command: Command) -> None:
+        """Take the answer to a report of ours; one that nobody waits for changes nothing."""
+        if MESSAGE_ID_BEING_RESPONDED_TO not in command.elements or STATUS not in command.elements:
+            return
+        event = self._events.pop(command.number(MESSAGE_ID_BEING_RESPONDED_TO), None)
+        if event is None:
+            return
+        try:
+            event.on_answer(command.number(STATUS))
+        except SQLAlchemyError as failure:
+            _log.error("ledger-away", reason=type(failure).__name__)
 
     def _respond(self, command: Command, status: ServiceStatus, *, comment: str = "") -> None:
         extra = {
-            element: command.elements[element] for element in (EVENT_TYPE_ID,) if element in command.elements
+            element: command.elements[element]
+            for element in (EVENT_TYPE_ID, ACTION_TYPE_ID)
+            if element in command.elements
         }
         response = response_to(command, status.code, comment=comment, extra=extra)
         self._transmit(command_pdus(command.context_id, response, self._longest_pdu))

@@ -44,9 +44,27 @@ SOP_CLASS_NOT_SUPPORTED = ServiceStatus(
     code=0x0122, meaning="Refused: SOP Class not supported", section="PS3.7 C.4.3"
 )
 """The command names another SOP class than its presentation context."""
-UNRECOGNIZED_OPERATION = ServiceStatus(code=0x0211, meaning="Unrecognized operation", section="PS3.7 C.5.25")
-PROCESSING_FAILURE = ServiceStatus(code=0x0110, meaning="Processing failure", section="PS3.7 C.5.16")
-INVALID_ARGUMENT_VALUE = ServiceStatus(code=0x0115, meaning="Invalid argument value", section="PS3.7 C.5.6")
+INVALID_ATTRIBUTE_VALUE = ServiceStatus(
+    code=0x0106, meaning="Failure: Invalid attribute value", section="PS3.7 C.5.7"
+)
+PROCESSING_FAILURE = ServiceStatus(code=0x0110, meaning="Failure: Processing failure", section="PS3.7 C.5.16")
+DUPLICATE_SOP_INSTANCE = ServiceStatus(
+    code=0x0111, meaning="Failure: Duplicate SOP Instance", section="PS3.7 C.5.3"
+)
+NO_SUCH_SOP_INSTANCE = ServiceStatus(
+    code=0x0112, meaning="Failure: No such SOP Instance", section="PS3.7 C.5.13"
+)
+INVALID_ARGUMENT_VALUE = ServiceStatus(
+    code=0x0115, meaning="Failure: Invalid argument value", section="PS3.7 C.5.6"
+)
+INVALID_SOP_INSTANCE = ServiceStatus(
+    code=0x0117, meaning="Failure: Invalid SOP Instance", section="PS3.7 C.5.8"
+)
+MISSING_ATTRIBUTE = ServiceStatus(code=0x0120, meaning="Failure: Missing attribute", section="PS3.7 C.5.9")
+NO_SUCH_ACTION = ServiceStatus(code=0x0123, meaning="Failure: No such action type", section="PS3.7 C.5.10")
+UNRECOGNIZED_OPERATION = ServiceStatus(
+    code=0x0211, meaning="Failure: Unrecognized operation", section="PS3.7 C.5.25"
+)
 
 ANSWERS: Mapping[type[Exception], ServiceStatus] = {
     InstanceMismatch: DATA_SET_MISMATCH,
@@ -61,7 +79,7 @@ def answer_to(refusal: InstanceRefused | StorageExhausted) -> ServiceStatus:
     return next(ANSWERS[kind] for kind in type(refusal).__mro__ if kind in ANSWERS)
 
 
-def error_comment(refusal: InstanceRefused | StorageExhausted) -> str:
+def error_comment(refusal: Exception) -> str:
     """Return the Error Comment (0000,0902) of a refusal: an LO, so ASCII without backslash, 64 characters."""
     plain = str(refusal).encode("ascii", "replace").decode("ascii").replace("\\", "/")
     printable = "".join(letter if letter.isprintable() else " " for letter in plain)

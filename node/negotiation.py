@@ -25,6 +25,7 @@ MAXIMUM_PDU_BYTES = 128 << 10
 
 VERIFICATION = "1.2.840.10008.1.1"
 STORAGE_COMMITMENT_PUSH_MODEL = "1.2.840.10008.1.20.1"
+MODALITY_PERFORMED_PROCEDURE_STEP = "1.2.840.10008.3.1.2.3.3"
 
 STORAGE_CLASSES = frozenset(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
 """The SOP classes of the Storage Service that the library knows."""
@@ -106,13 +107,19 @@ def storage_contexts(proposed: Iterable[PresentationContext]) -> list[Presentati
 
 
 def _supported(proposed: list[PresentationContext]) -> list[PresentationContext]:
-    """Return what we support: verification, reports of commitment, and every storage class that is proposed.
+    """Return what we support: verification, commitment, performed steps, and every storage class that is proposed.
 
-    A destination that reports proposes itself as SCP (PS3.4 J.3.3, PS3.7 D.3.3.4).
+    Commitment in both roles: a modality asks us, and a destination that reports proposes itself as SCP (PS3.4 J.3.3,
+    PS3.7 D.3.3.4).
     """
     commitment = build_context(STORAGE_COMMITMENT_PUSH_MODEL)
-    commitment.scu_role, commitment.scp_role = False, True
-    return [build_context(VERIFICATION), commitment, *storage_contexts(proposed)]
+    commitment.scu_role, commitment.scp_role = True, True
+    return [
+        build_context(VERIFICATION),
+        commitment,
+        build_context(MODALITY_PERFORMED_PROCEDURE_STEP),
+        *storage_contexts(proposed),
+    ]
 
 
 def _roles(items: Iterable[Any]) -> Any:

@@ -19,7 +19,7 @@ from typing import Protocol
 
 import structlog
 
-from node.tls import Tls, finish_sending
+from node.tls import Tls
 from node.wire.pdu import HEADER, AbortReason, PduType, abort
 
 _log = structlog.get_logger()
@@ -234,10 +234,13 @@ class Porter:
             self._forget(waiting)
 
     def _send_away(self, waiting: _Waiting, answer: bytes) -> None:
-        """Answer, and let the other side close: a connection closed over unread bytes loses the answer."""
+        """Answer, and let the other side close, as PS3.8 has it (9.2.3, state 13).
+
+        A connection that is closed over unread bytes loses the answer; one that is closed behind it makes some callers
+        say that we hung up, and not that we rejected them.
+        """
         try:
             waiting.connection.send(answer)
-            finish_sending(waiting.connection)
         except OSError:
             self._close(waiting)
             return

@@ -12,6 +12,8 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.pdu import A_ASSOCIATE_RJ
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.transport import AssociationSocket
 from typing_extensions import override
@@ -101,6 +103,7 @@ class _Caller(AE):
     timeout = timedelta(seconds=30)
     connection: socket.socket | None = None
     connected = False
+    rejection: A_ASSOCIATE_RJ | None = None
 
     @override
     def _create_socket(self, assoc: Association, *arguments: Any, **named: Any) -> AssociationSocket:
@@ -114,10 +117,16 @@ class _Caller(AE):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience)
         assoc.dimse = _ResponsesForTheSender(assoc)
         assoc.bind(evt.EVT_CONN_OPEN, self._note_connection)
+        assoc.bind(evt.EVT_PDU_RECV, self._note_rejection)
         return created
 
     def _note_connection(self, _: evt.Event) -> None:
         self.connected = True
+
+    def _note_rejection(self, event: evt.Event) -> None:
+        """Keep a rejection: the library loses it now and then to the end of the connection that follows it."""
+        if isinstance(event.pdu, A_ASSOCIATE_RJ):
+            self.rejection = event.pdu
 
     def end(self, conversation: Association) -> None:
         """Close the connection; pynetdicom leaves it open where the other side was first, or never there."""
@@ -127,7 +136,7 @@ class _Caller(AE):
 
 
 @contextmanager
-def association(
+def association(  # noqa: PLR0913  what an association is asked for with
     contexts: Sequence[PresentationContext],
     *,
     calling_ae_title: str,
@@ -136,8 +145,11 @@ def association(
     port: int,
     timeout: timedelta,
     handlers: Sequence[Handler] = (),
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
 ) -> Iterator[Association]:
     """Open an association, hand it out, and release it; `timeout` is how long each answer may take.
+
+    `roles` are those that we ask for, where they are not that of the user of a service (PS3.7 D.3.3.4).
 
     Raises:
         NoAssociation: if there is nobody, or they reject or do not answer us.
@@ -152,7 +164,12 @@ def association(
     asked_at = time.monotonic()
     try:
         conversation = entity.associate(
-            host, port, contexts=list(contexts), ae_title=called_ae_title, evt_handlers=list(handlers)
+            host,
+            port,
+            contexts=list(contexts),
+            ae_title=called_ae_title,
+            ext_neg=list(roles),
+            evt_handlers=list(handlers),
         )
     except OSError as fault:
         raise NoAssociation(f"the host {host} is not known: {fault.strerror or fault}") from fault
@@ -161,6 +178,8 @@ def association(
             peer = f"{called_ae_title} at {host}:{port}"
             if not entity.connected:
                 raise NoAssociation(f"{peer} cannot be reached: nobody answers there")
+            if entity.rejection is not None:
+                raise NoAssociation(f"{peer} rejects the association: {entity.rejection.reason_str}")
             _explain(conversation, peer, waited=time.monotonic() - asked_at, seconds=timeout.total_seconds())
         yield conversation
         conversation.release()
@@ -171,11 +190,7 @@ def association(
 
 
 def _explain(conversation: Association, peer: str, *, waited: float, seconds: float) -> NoReturn:
-    """Raise what became of an association that was requested and not established."""
-    if conversation.is_rejected:
-        answer = conversation.acceptor.primitive
-        reason = answer.reason_str if answer is not None else "no reason given"
-        raise NoAssociation(f"{peer} rejects the association: {reason}")
+    """Raise what became of an association that was requested and neither established nor rejected."""
     if conversation.rejected_contexts:
         raise NothingAccepted(f"{peer} accepts none of the proposed SOP classes")
     if waited < seconds:

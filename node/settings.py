@@ -84,6 +84,8 @@ class CallerSection(Section):
     """Or "*", which stands for every title of the network."""
     host: str = "0.0.0.0/0"
     """An address or a network, such as 10.0.0.0/8."""
+    commitment_port: Port | None = None
+    """Where it takes reports of Storage Commitment; without it, on the association on which it asks."""
 
     @property
     def network(self) -> IPv4Network | IPv6Network:

@@ -66,7 +66,7 @@ def main() -> None:
         port=int(sys.argv[1]),
         reception=_Folder(Path(sys.argv[2])),
         on_study_touched=lambda _: None,
-        on_commitment=lambda _: None,
+        operations={},
     )
     acceptor.start()
     threading.Event().wait()

@@ -66,7 +66,12 @@ class Table(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {datetime: AwareDateTime(), dict[str, Any]: JSON()}  # noqa: RUF012
+    type_annotation_map = {  # noqa: RUF012
+        datetime: AwareDateTime(),
+        dict[str, Any]: JSON(),
+        list[str]: JSON(),
+        list[list[str]]: JSON(),
+    }
 
 
 class DeliveryState(StrEnum):
@@ -234,3 +239,57 @@ class StrangerRow(Table):
     attempts: Mapped[int]
     first_at: Mapped[datetime]
     last_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class CommitmentRequestRow(Table):
+    """What a sender asked us to commit to, and whether it was told (Storage Commitment Push Model, PS3.4 annex J)."""
+
+    __tablename__ = "commitment_request"
+
+    transaction_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    calling_ae_title: Mapped[str] = mapped_column(String(16), primary_key=True)
+    address: Mapped[str] = mapped_column(String(45))
+    """From which it asked."""
+    requested_at: Mapped[datetime]
+    references: Mapped[list[list[str]]]
+    """SOP class and SOP instance UID of each instance."""
+    attempts: Mapped[int]
+    """How often a report was tried."""
+    next_attempt_at: Mapped[datetime | None]
+    """When the next is due; None where it was told, or cannot be told unless it asks again."""
+    reported_at: Mapped[datetime | None]
+    reason: Mapped[str] = mapped_column(Text, default="")
+    """What it was told, or why it was not."""
+
+    __table_args__ = (Index("ix_commitment_request_due", "calling_ae_title", "next_attempt_at"),)
+
+
+class ProcedureStepRow(Table):
+    """One performed procedure step of a modality (MPPS, PS3.4 annex F)."""
+
+    __tablename__ = "procedure_step"
+
+    sop_instance_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    calling_ae_title: Mapped[str] = mapped_column(String(16))
+    status: Mapped[str] = mapped_column(String(16))
+    """Performed Procedure Step Status (0040,0252)."""
+    begun_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
+
+
+class CompletionSignalRow(Table):
+    """What a sender says a study holds: one source's list for one study."""
+
+    __tablename__ = "completion_signal"
+
+    source: Mapped[str] = mapped_column(String(32), primary_key=True)
+    """storage-commitment or performed-procedure-step."""
+    source_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """Transaction UID, or the step's SOP Instance UID."""
+    study_instance_uid: Mapped[str] = mapped_column(String(64), primary_key=True, index=True)
+    """A study that need not have arrived yet."""
+    said_at: Mapped[datetime]
+    finished: Mapped[bool]
+    """Whether the list is final; a step in progress has none yet."""
+    instances: Mapped[list[str]]
+    """SOP Instance UIDs."""

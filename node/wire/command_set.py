@@ -18,6 +18,9 @@ class CommandField(IntEnum):
     C_STORE = 0x0001
     C_ECHO = 0x0030
     N_EVENT_REPORT = 0x0100
+    N_SET = 0x0120
+    N_ACTION = 0x0130
+    N_CREATE = 0x0140
     C_CANCEL = 0x0FFF
 
 
@@ -26,6 +29,7 @@ RESPONSE = 0x8000
 
 GROUP_LENGTH = 0x0000
 AFFECTED_SOP_CLASS_UID = 0x0002
+REQUESTED_SOP_CLASS_UID = 0x0003
 COMMAND_FIELD = 0x0100
 MESSAGE_ID = 0x0110
 MESSAGE_ID_BEING_RESPONDED_TO = 0x0120
@@ -33,8 +37,11 @@ COMMAND_DATA_SET_TYPE = 0x0800
 STATUS = 0x0900
 ERROR_COMMENT = 0x0902
 AFFECTED_SOP_INSTANCE_UID = 0x1000
+REQUESTED_SOP_INSTANCE_UID = 0x1001
 EVENT_TYPE_ID = 0x1002
+ACTION_TYPE_ID = 0x1008
 
+_DATA_SET = 0x0001
 _NO_DATA_SET = 0x0101
 _ELEMENT = Struct("<HHI")
 _US = Struct("<H")
@@ -66,13 +73,13 @@ class Command:
 
     @property
     def sop_class_uid(self) -> str:
-        """The Affected SOP Class UID; empty where there is none."""
-        return self._uid(AFFECTED_SOP_CLASS_UID)
+        """The Affected SOP Class UID, or the Requested one; empty where there is neither."""
+        return self._uid(AFFECTED_SOP_CLASS_UID) or self._uid(REQUESTED_SOP_CLASS_UID)
 
     @property
     def sop_instance_uid(self) -> str:
-        """The Affected SOP Instance UID; empty where there is none."""
-        return self._uid(AFFECTED_SOP_INSTANCE_UID)
+        """The Affected SOP Instance UID, or the Requested one; empty where there is neither."""
+        return self._uid(AFFECTED_SOP_INSTANCE_UID) or self._uid(REQUESTED_SOP_INSTANCE_UID)
 
     def number(self, element: int) -> int:
         """Return a value of VR US.
@@ -117,7 +124,7 @@ def response_to(
 ) -> bytes:
     """Return the encoded response to a command: its status and, where it has one, an Error Comment in ASCII.
 
-    `extra` are more elements, encoded. Affected SOP class and instance are those of the request.
+    `extra` are more elements, encoded. Affected SOP class and instance are those that the request affects, or asks for.
     """
     elements = {
         COMMAND_FIELD: _US.pack(command.field | RESPONSE),
@@ -126,12 +133,29 @@ def response_to(
         STATUS: _US.pack(status),
         **(extra or {}),
     }
-    for element in (AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID):
-        if element in command.elements:
-            elements[element] = command.elements[element]
+    for affected, requested in (
+        (AFFECTED_SOP_CLASS_UID, REQUESTED_SOP_CLASS_UID),
+        (AFFECTED_SOP_INSTANCE_UID, REQUESTED_SOP_INSTANCE_UID),
+    ):
+        if said := command.elements.get(affected, command.elements.get(requested)):
+            elements[affected] = said
     if comment:
         elements[ERROR_COMMENT] = comment.encode("ascii")
     return encode_command(elements)
+
+
+def event_report(message_id: int, event_type_id: int, *, sop_class_uid: str, sop_instance_uid: str) -> bytes:
+    """Return the encoded command of an N-EVENT-REPORT-RQ that a data set follows (PS3.7 10.3.1)."""
+    return encode_command(
+        {
+            AFFECTED_SOP_CLASS_UID: sop_class_uid.encode("ascii"),
+            COMMAND_FIELD: _US.pack(CommandField.N_EVENT_REPORT),
+            MESSAGE_ID: _US.pack(message_id),
+            COMMAND_DATA_SET_TYPE: _US.pack(_DATA_SET),
+            AFFECTED_SOP_INSTANCE_UID: sop_instance_uid.encode("ascii"),
+            EVENT_TYPE_ID: _US.pack(event_type_id),
+        }
+    )
 
 
 def encode_command(elements: Mapping[int, bytes]) -> bytes:

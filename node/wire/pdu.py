@@ -74,13 +74,18 @@ def abort(reason: AbortReason) -> bytes:
 
 def command_pdus(context_id: int, command: bytes, longest: int) -> bytes:
     """Return an encoded command set as P-DATA-TF PDUs of at most `longest` bytes each; 0 is any length."""
-    return b"".join(_command_pdus(context_id, command, longest))
+    return b"".join(_data_pdus(context_id, command, longest, kind=COMMAND))
 
 
-def _command_pdus(context_id: int, command: bytes, longest: int) -> Iterator[bytes]:
-    room = max(longest - PDV_HEADER.size, _SHORTEST_FRAGMENT) if longest else len(command)
-    for start in range(0, len(command), room):
-        fragment = command[start : start + room]
-        control = COMMAND | (LAST if start + room >= len(command) else 0)
+def data_set_pdus(context_id: int, data_set: bytes, longest: int) -> bytes:
+    """Return an encoded data set as P-DATA-TF PDUs of at most `longest` bytes each; 0 is any length."""
+    return b"".join(_data_pdus(context_id, data_set, longest, kind=0))
+
+
+def _data_pdus(context_id: int, encoded: bytes, longest: int, *, kind: int) -> Iterator[bytes]:
+    room = max(longest - PDV_HEADER.size, _SHORTEST_FRAGMENT) if longest else len(encoded)
+    for start in range(0, len(encoded), room):
+        fragment = encoded[start : start + room]
+        control = kind | (LAST if start + room >= len(encoded) else 0)
         length = len(fragment) + 2
         yield DATA_HEADER.pack(PduType.DATA_TF, length + 4, length, context_id, control) + fragment

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mammography.completeness import ArrivedView, Verdict, judge
+from mammography.completeness import ArrivedView, SenderList, Verdict, all_listed, judge
 from mammography.view import SCREENING_SET, Laterality, View, ViewModifier, ViewPosition
 
 FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.2"
@@ -191,3 +191,61 @@ def test_the_end_of_an_association_completes_full_sets_and_nothing_else(images):
 @given(images=st.lists(arrived, min_size=1, max_size=12))
 def test_no_study_waits_for_ever(images):
     assert verdict(*images, since_first=LONGEST, association_ended=False).complete
+
+
+def commitment(*instances: str) -> SenderList:
+    return SenderList(is_commitment=True, finished=True, instances=frozenset(instances))
+
+
+def step(*instances: str, finished: bool = True) -> SenderList:
+    return SenderList(is_commitment=False, finished=finished, instances=frozenset(instances))
+
+
+HERE = {"1": image("R CC"), "2": image("R MLO")}
+
+
+@pytest.mark.parametrize(
+    ("lists", "elsewhere", "by"),
+    [
+        ([step("1", "2")], (), "procedure step"),
+        ([step("1"), step("2")], (), "procedure step"),
+        ([step("1", "2", "3")], ("3",), "procedure step"),
+        ([commitment("1", "2")], (), "Storage Commitment"),
+        ([commitment("1"), commitment("1", "2")], (), "Storage Commitment"),
+        ([step("1"), commitment("1", "2")], (), "Storage Commitment"),
+        ([], (), ""),
+        ([step("1", "2", "3")], (), ""),
+        ([step("1")], (), ""),
+        ([step("1", "2"), step(finished=False)], (), ""),
+        ([commitment("1", "2"), step(finished=False)], (), ""),
+        ([commitment("1"), commitment("2")], (), ""),
+        ([commitment("1", "2", "3")], (), ""),
+    ],
+)
+def test_a_sender_that_lists_all_that_is_here_need_not_be_waited_for(lists, elsewhere, by: str):
+    said = all_listed(HERE, lists, elsewhere)
+    assert by in said if by else not said
+
+
+def test_commitment_to_a_single_mammogram_says_nothing_of_its_study():
+    assert not all_listed({"1": image("R CC")}, [commitment("1")])
+    assert all_listed({"1": image("R CC")}, [step("1")])
+    assert not all_listed({}, [step()])
+
+
+def test_a_list_ends_the_wait_and_is_the_reason():
+    said = judge(
+        HERE.values(),
+        first_at=NOW,
+        last_at=NOW,
+        association_ended=False,
+        now=NOW,
+        quiet_period=QUIET,
+        longest_wait=LONGEST,
+        listed="the sender says so",
+    )
+    assert said == Verdict(
+        complete=True,
+        readable=True,
+        reason="the sender says so; R CC, R MLO are here, L CC, L MLO are missing",
+    )

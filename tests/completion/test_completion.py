@@ -8,6 +8,7 @@ import pytest
 
 from mammography.completeness import Verdict
 from mammography.ledger.engine import Ledger
+from mammography.ledger.signals import SignalSource, record_signal
 from mammography.ledger.studies import ArrivedInstance, claim, history_of, record_instance, retry, study
 from mammography.ledger.tables import StudyRow
 from mammography.study import StudyState
@@ -233,3 +234,37 @@ def test_a_long_queue_is_rung_for_from_its_front(ledger, completion, bell):
     bell.rung.clear()
     completion.sweep(now=NOW + timedelta(minutes=1))
     assert bell.rung == [f"1.2.{number}" for number in range(16)]
+
+
+@pytest.mark.parametrize("source", list(SignalSource))
+def test_a_sender_that_lists_what_is_here_ends_the_wait_at_once(ledger, completion, bell, source):
+    arrive(ledger, "R CC", "R MLO")
+    with ledger.begin() as session:
+        for instances in (["1.2.3.0.0"], ["1.2.3.0.0", "1.2.3.0.1"]):
+            record_signal(session, source, "1.9", "1.2.3", instances=instances, finished=True, now=NOW)
+    completion.listed("1.2.3", now=NOW + SECOND)
+    assert row(ledger).state is StudyState.QUEUED
+    assert "all that" in row(ledger).reason
+    assert "L CC, L MLO are missing" in row(ledger).reason
+    assert bell.rung == ["1.2.3"]
+
+
+def test_a_list_of_what_has_yet_to_come_is_remembered(ledger, completion, bell):
+    completion.listed("1.2.3", now=NOW)
+    with ledger.begin() as session:
+        record_signal(
+            session,
+            SignalSource.PROCEDURE_STEP,
+            "1.9",
+            "1.2.3",
+            instances=["1.2.3.0.0", "1.2.3.0.1"],
+            finished=True,
+            now=NOW,
+        )
+    arrive(ledger, "R CC")
+    completion.association_ended("1.2.3", now=NOW + SECOND)
+    assert row(ledger).state is StudyState.RECEIVING
+    arrive(ledger, "R MLO", at=NOW + 2 * SECOND)
+    completion.association_ended("1.2.3", now=NOW + 3 * SECOND)
+    assert row(ledger).state is StudyState.QUEUED
+    assert "performed procedure step" in row(ledger).reason

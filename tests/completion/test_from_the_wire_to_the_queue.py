@@ -39,7 +39,7 @@ class Receiving:
             port=0,
             reception=Reception(ledger=self.ledger, data_dir=folder / "data", minimum_free_bytes=0),
             on_study_touched=lambda one: self.completion.association_ended(one, now=datetime.now(UTC)),
-            on_commitment=lambda _: None,
+            operations={},
         )
         self.acceptor.start()
 

@@ -8,9 +8,10 @@ from datetime import timedelta
 from lab.demo.orthanc import Orthanc
 from mammography.results.options import ComposeOptions
 from node.association import Acceptor
-from node.commitment import CommitmentReport
+from node.commitment import PUSH_MODEL, CommitmentReport, takes_reports
 from node.delivery import Destination
 from node.reception import Reception
+from node.wire.command_set import CommandField
 from tests.delivery.small_studies import Node
 
 
@@ -57,7 +58,7 @@ def listening(node: Node, port: int, on_report: Callable[[CommitmentReport], Non
         port=port,
         reception=Reception(ledger=node.ledger, data_dir=node.data_dir),
         on_study_touched=lambda _: None,
-        on_commitment=on_report,
+        operations={(CommandField.N_EVENT_REPORT, PUSH_MODEL): takes_reports(on_report)},
     )
     acceptor.start()
     try:

@@ -15,8 +15,9 @@ from mammography.ledger.schema import upgrade
 from mammography.ledger.studies import history_of, instances_of, refusals
 from mammography.ledger.tables import HistoryRow, InstanceRow, RefusalRow
 from node.association import Acceptor
-from node.commitment import CommitmentReport
+from node.commitment import PUSH_MODEL, CommitmentReport, takes_reports
 from node.reception import Reception
+from node.wire.command_set import CommandField
 from tests.reception.mammograms import uid
 
 
@@ -48,7 +49,9 @@ class ListeningNode:
                         ledger=self.ledger, data_dir=self.data_dir, minimum_free_bytes=minimum_free_bytes
                     ),
                     "on_study_touched": on_study_touched or self._touch,
-                    "on_commitment": self.reports.append,
+                    "operations": {
+                        (CommandField.N_EVENT_REPORT, PUSH_MODEL): takes_reports(self.reports.append)
+                    },
                 }
                 | changes
             )

@@ -20,7 +20,7 @@ def main() -> None:
         port=0,
         reception=reception,
         on_study_touched=lambda _: None,
-        on_commitment=lambda _: None,
+        operations={},
     )
     acceptor.start()
     print(f"port {acceptor.port}", flush=True)
