@@ -22,6 +22,7 @@ from mammography.ledger.schema import upgrade
 from mammography.ledger.studies import advance, give_back, in_state
 from mammography.study import StudyEvent, StudyState
 from mammography.telemetry.logging import configure_logging
+from mammography.telemetry.metrics import configure_metrics
 from node.settings import NodeSettings
 from node.supervision import Role, Supervisor
 
@@ -55,6 +56,7 @@ def now() -> datetime:
 def run_role(role: str, settings: NodeSettings) -> None:
     """Run one role in this process until SIGTERM or SIGINT."""
     configure_logging(role)
+    configure_metrics(settings.node.data_dir)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

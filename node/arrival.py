@@ -21,6 +21,8 @@ _log = structlog.get_logger()
 HEAD_BYTES = 16 << 10
 """What is kept in memory of the begin of a data set: the ledger's attributes are there."""
 
+_LONGEST_META_TEXT = 64
+"""Characters of a UID (PS3.5 9.1); a command may say anything."""
 _MOST_PIECES = 256
 """Of one call to the system; more are joined first (IOV_MAX is 1024)."""
 _PIECE_BYTES = 1 << 20
@@ -71,7 +73,9 @@ class Arrival:
         self._head = bytearray()
         self._header_bytes = 0
         self._descriptor = -1
-        if refusal is None:
+        if not isinstance(
+            refusal, StorageExhausted
+        ):  # what is refused for its content goes into the quarantine
             self._open()
 
     @property
@@ -199,7 +203,7 @@ def part10_header(announced: Announcement) -> bytes:
 
 
 def _meta(element: int, representation: bytes, text: str) -> bytes:
-    value = text.encode("ascii", "replace")
+    value = text.encode("ascii", "replace")[:_LONGEST_META_TEXT]
     if len(value) % 2:
         value += b"\0" if representation == b"UI" else b" "
     return _META_ELEMENT.pack(2, element, representation, len(value)) + value

@@ -15,6 +15,7 @@ from structlog.contextvars import bound_contextvars
 
 from node.callers import THIS_MACHINE, Caller
 from node.conversation import SILENCE, Conversation, InstanceStore, Services
+from node.metrics import ASSOCIATIONS_OPEN, REJECTIONS
 from node.operations import Operations
 from node.porter import Call, Porter
 from node.quota import Quota
@@ -183,6 +184,7 @@ class Acceptor:
                 return self._rejected(call, LIMIT_EXCEEDED)
             conversation = Conversation(connection, call, services=services, silence=self._limits.silence)
             self._open[number] = conversation
+            ASSOCIATIONS_OPEN.set(len(self._open))
         thread = threading.Thread(
             target=self._converse,
             args=(number, conversation, call, request),
@@ -201,6 +203,7 @@ class Acceptor:
         self._quota.leave(call.caller)
         with self._lock:
             del self._open[number]
+            ASSOCIATIONS_OPEN.set(len(self._open))
 
     def _converse(self, number: int, conversation: Conversation[Any], call: Call, request: bytes) -> None:
         with bound_contextvars(
@@ -214,6 +217,7 @@ class Acceptor:
                 self._leave(number, call)
 
     def _rejected(self, call: Call, why: Rejection) -> bytes:
+        REJECTIONS.labels(why.meaning).inc()
         _log.warning(
             "association-rejected",
             calling_ae_title=call.calling_ae_title,

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mammography.ledger.strangers import strangers
+from mammography.ledger.studies import refusals
 from node.command_options import AsJson, Config, open_ledger, settings_of
 
 
@@ -16,6 +17,7 @@ def caller_commands() -> typer.Typer:
     group = typer.Typer(no_args_is_help=True, help="Who may call the node, and who was turned away.")
     group.command("list")(list_callers)
     group.command("strangers")(list_strangers)
+    group.command("refused")(list_refused)
     return group
 
 
@@ -72,3 +74,37 @@ def list_strangers(
         if unlisted:
             typer.echo("To let one in, add it to the settings and restart the receive role, such as:")
             typer.echo(f'[[callers]]\nae_title = "{unlisted.calling_ae_title}"\nhost = "{unlisted.address}"')
+
+
+def list_refused(
+    limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 50,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """List the instances that were refused, what their senders were told, and where their bytes are kept.
+
+    Example: mammocalc caller refused --config mammocalc.toml
+    """
+    data_dir = settings_of(config).node.data_dir
+    with open_ledger(config) as session:
+        rows = refusals(session, limit=limit)
+        kept = {row.number: str(data_dir / row.path) for row in rows if row.path}
+        if as_json:
+            facts = [
+                {
+                    "at": row.at.isoformat(),
+                    "calling_ae_title": row.calling_ae_title,
+                    "sop_instance_uid": row.sop_instance_uid,
+                    "reason": row.reason,
+                    "path": kept.get(row.number, ""),
+                }
+                for row in rows
+            ]
+            typer.echo(json.dumps(facts, indent=2))
+            return
+        table = Table("at", "calling", "reason", "kept in", box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(
+                f"{row.at:%Y-%m-%d %H:%M:%S}Z", row.calling_ae_title, row.reason, kept.get(row.number, "")
+            )
+        Console().print(table if rows else "Nothing was refused.")

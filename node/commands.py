@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import typer
 
+from node.alarm_commands import alarm_commands
 from node.caller_commands import caller_commands
 from node.command_options import Config, settings_of
 from node.study_commands import study_commands
@@ -28,6 +29,7 @@ def register(app: typer.Typer) -> None:
         app.command(role, help=text)(_role_command(role))
     app.add_typer(study_commands(), name="study")
     app.add_typer(caller_commands(), name="caller")
+    app.add_typer(alarm_commands(), name="alarm")
     config = typer.Typer(no_args_is_help=True, help="Check or print the settings.")
     config.command("check")(check)
     config.command("show")(show_settings)

@@ -27,6 +27,7 @@ from node.dimse_status import (
     answer_to,
     error_comment,
 )
+from node.metrics import ASSOCIATION_SECONDS, ASSOCIATIONS, RECEIVED_BYTES
 from node.negotiation import (
     VERIFICATION,
     AcceptedContext,
@@ -330,6 +331,9 @@ class Conversation(Generic[Incoming]):
             self._connection.sendall(pdu)
 
     def _sum_up(self, seconds: float, ended: str) -> None:
+        ASSOCIATIONS.labels(ended.partition(":")[0]).inc()
+        ASSOCIATION_SECONDS.observe(seconds)
+        RECEIVED_BYTES.inc(self._inbox.bytes)
         _log.info(
             "association-ended",
             ended=ended,

@@ -18,12 +18,17 @@ from node.arrival import Announcement, Arrival, data_set_sha256, exhausted
 from node.dimse_status import InstanceMismatch, InstanceRefused, StorageExhausted
 from node.group_commit import GroupCommit
 from node.instance_header import InstanceHeader, read_instance_header
+from node.metrics import INSTANCES, KEEPING_SECONDS
+from node.quarantine import Quarantine
 from node.survival import Survives
 
 _log = structlog.get_logger()
 
 MINIMUM_FREE_BYTES = 1 << 30
 """What the disk keeps free for results and for the ledger."""
+
+QUARANTINE = "quarantine"
+"""The folder, below the data folder, of what was refused for its content."""
 
 _FOLDERS_REMEMBERED = 4096
 
@@ -51,6 +56,7 @@ class Reception:
         self._syncs = survives is Survives.POWER_CUT
         self._durable_folders: set[Path] = set()
         self._group = GroupCommit(self._settle)
+        self._quarantine = Quarantine(data_dir / QUARANTINE)
 
     def begin(self, announced: Announcement) -> Arrival:
         """Begin to take an instance in; it never fails: what is wrong is raised by `keep`."""
@@ -61,16 +67,23 @@ class Reception:
         """Make an arrival durable: synced, named and in the ledger. Returns its Study Instance UID.
 
         The same bytes again change nothing; other bytes under a known SOP Instance UID are kept beside the
-        first, and the history says so. A refusal is recorded and logged.
+        first, and the history says so. A refusal is recorded and logged; what is refused for its content goes into the
+        quarantine.
 
         Raises:
             InstanceRefused: if the sender must change it before it sends it again.
             StorageExhausted: if it cannot be kept now.
         """
         try:
-            return self._keep(arrival, now)
-        except (InstanceRefused, StorageExhausted) as refusal:
-            self._record_refusal(arrival.announced, refusal, now)
+            with KEEPING_SECONDS.time():
+                return self._keep(arrival, now)
+        except InstanceRefused as refusal:
+            INSTANCES.labels("refused").inc()
+            self._record_refusal(arrival, refusal, now, quarantined=self._quarantine.keep(arrival, now=now))
+            raise
+        except StorageExhausted as refusal:
+            INSTANCES.labels("exhausted").inc()
+            self._record_refusal(arrival, refusal, now)
             raise
         finally:
             arrival.discard()
@@ -140,6 +153,7 @@ class Reception:
         recorded = self._group.submit(self._row(arrival, header, path, now))
         if recorded is Recorded.CONFLICT:
             _set_beside(path, images / _conflict_name(arrival))
+        INSTANCES.labels(recorded.value).inc()
         _log.info(
             "instance-stored",
             sop_instance_uid=header.sop_instance_uid,
@@ -205,10 +219,21 @@ class Reception:
             return [away] * len(group)
 
     def _record_refusal(
-        self, announced: Announcement, refusal: InstanceRefused | StorageExhausted, now: datetime
+        self,
+        arrival: Arrival,
+        refusal: InstanceRefused | StorageExhausted,
+        now: datetime,
+        *,
+        quarantined: str = "",
     ) -> None:
         """Say once in the log and once in the ledger what the sender is told."""
-        _log.warning("instance-refused", sop_instance_uid=announced.sop_instance_uid, reason=str(refusal))
+        announced = arrival.announced
+        _log.warning(
+            "instance-refused",
+            sop_instance_uid=announced.sop_instance_uid,
+            reason=str(refusal),
+            quarantined=quarantined,
+        )
         try:
             with self._ledger.begin() as session:
                 record_refusal(
@@ -217,6 +242,7 @@ class Reception:
                     calling_ae_title=announced.calling_ae_title,
                     sop_instance_uid=announced.sop_instance_uid,
                     reason=str(refusal),
+                    path=f"{QUARANTINE}/{quarantined}" if quarantined else "",
                 )
         except SQLAlchemyError as failure:
             _log.error("ledger-away", reason=_in_one_line(failure))

@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 from typing_extensions import override
 
+from mammography.ledger.alarms import AlarmKind, raise_alarm
 from mammography.ledger.moves import advance, clean, has_results, lock_studies, remember
 from mammography.ledger.tables import (
     DeliveryRow,
@@ -110,15 +111,22 @@ def record_instances(session: Session, instances: Sequence[ArrivedInstance]) -> 
 
 
 def record_refusal(
-    session: Session, *, at: datetime, calling_ae_title: str, sop_instance_uid: str, reason: str
+    session: Session,
+    *,
+    at: datetime,
+    calling_ae_title: str,
+    sop_instance_uid: str,
+    reason: str,
+    path: str = "",
 ) -> None:
-    """Remember an instance that was not accepted, and what its sender was told."""
+    """Remember an instance that was not accepted, what its sender was told, and where its bytes are."""
     session.add(
         RefusalRow(
             at=at,
             calling_ae_title=clean(calling_ae_title)[:16],
             sop_instance_uid=clean(sop_instance_uid)[:128],
             reason=clean(reason),
+            path=path,
         )
     )
 
@@ -131,14 +139,24 @@ def _record_again(session: Session, row: StudyRow, instance: ArrivedInstance) ->
     where = (
         "" if first.study_instance_uid == row.study_instance_uid else f" in study {first.study_instance_uid}"
     )
+    reason = (
+        f"{instance} arrived from {clean(instance.calling_ae_title)} with the SOP Instance UID "
+        f"{instance.sop_instance_uid} of another image{where}: the first is kept and this one is not read."
+    )
     remember(
         session,
         row,
         at=instance.received_at,
         event=StudyEvent.INSTANCE_STORED,
-        reason=f"{instance} arrived from {clean(instance.calling_ae_title)} with the SOP Instance UID "
-        f"{instance.sop_instance_uid} of another image{where}: the first is kept and this one is not read.",
+        reason=reason,
         seen=row.state,
+    )
+    raise_alarm(
+        session,
+        AlarmKind.INSTANCE_CONFLICT,
+        row.study_instance_uid,
+        f"{reason} Both are on the disk; find out which is right, and send that one under a UID of its own.",
+        now=instance.received_at,
     )
     return Recorded.CONFLICT
 

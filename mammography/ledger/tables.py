@@ -224,6 +224,28 @@ class RefusalRow(Table):
     calling_ae_title: Mapped[str] = mapped_column(String(16))
     sop_instance_uid: Mapped[str] = mapped_column(String(128), default="")
     reason: Mapped[str] = mapped_column(Text)
+    path: Mapped[str] = mapped_column(Text, default="", server_default="")
+    """Of its bytes in the quarantine, relative to the data folder; empty where they were not kept."""
+
+
+class AlarmRow(Table):
+    """Something that a person has to look at, until it is over or they have."""
+
+    __tablename__ = "alarm"
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    subject: Mapped[str] = mapped_column(String(64))
+    """What it is about: a Study Instance UID, or a destination."""
+    sentence: Mapped[str] = mapped_column(Text)
+    """What happened, and what to do next."""
+    raised_at: Mapped[datetime]
+    last_at: Mapped[datetime]
+    times: Mapped[int]
+    over_at: Mapped[datetime | None]
+    over_because: Mapped[str] = mapped_column(Text, default="")
+
+    __table_args__ = (Index("ix_alarm_over_at", "over_at", "kind", "subject"),)
 
 
 class StrangerRow(Table):

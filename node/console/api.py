@@ -66,7 +66,7 @@ class Api:
     def refusals(self, page: PageNumber = 1) -> RefusalList:
         """List the instances that were not accepted, newest first."""
         with self.ledger.read() as session:
-            return refusal_list(session, page=page, now=datetime.now(UTC))
+            return refusal_list(session, data_dir=self.data_dir, page=page, now=datetime.now(UTC))
 
     def health(self) -> Health:
         """Say that the console is up; 503 where the ledger cannot be read."""

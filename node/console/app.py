@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mammography import __version__
 from mammography.ledger.engine import Ledger
 from node.console.api import Api
+from node.console.measures import Measures
 from node.console.pages import Pages
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1", "[::1]")
@@ -82,6 +83,7 @@ def make_console(
     pages = Pages(ledger=ledger, data_dir=data_dir, node_name=node_name, destinations=tuple(destinations))
     app.include_router(Api(ledger=ledger, data_dir=data_dir, node_name=node_name).router())
     app.include_router(pages.router())
+    app.include_router(Measures(ledger=ledger, data_dir=data_dir).router())
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     _answer_problems(app, pages)
     hosts = [*LOOPBACK_NAMES, *(name for name in host_names if name not in {"0.0.0.0", "::", ""})]  # noqa: S104

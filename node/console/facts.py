@@ -53,6 +53,19 @@ class StudyLine(Fact):
     """None until a reading is in the ledger."""
 
 
+class AlarmFacts(Fact):
+    """Something that a person has to look at."""
+
+    number: int
+    kind: str
+    subject: str
+    """A Study Instance UID, or a destination."""
+    sentence: str
+    raised_at: datetime
+    last_at: datetime
+    times: int
+
+
 class StudyList(Fact):
     """One page of the list of studies."""
 
@@ -67,6 +80,8 @@ class StudyList(Fact):
     more: bool
     """Whether there is a next page."""
     studies: list[StudyLine]
+    alarms: list[AlarmFacts]
+    """Those that are raised, on the first page alone; the newest first."""
     trained_on: list[str]
     """What the weights behind the readings on this page were trained on."""
 
@@ -197,6 +212,8 @@ class RefusalFacts(Fact):
     calling_ae_title: str
     sop_instance_uid: str
     reason: str
+    path: str
+    """Of its bytes in the quarantine, relative to the data folder; empty where they were not kept, or made room."""
 
 
 class StrangerFacts(Fact):

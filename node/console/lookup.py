@@ -3,11 +3,13 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from mammography.finding import FindingAssessment
+from mammography.ledger.alarms import alarms
 from mammography.ledger.findings import summary_from_json
 from mammography.ledger.strangers import strangers
 from mammography.ledger.tables import (
@@ -18,6 +20,7 @@ from mammography.ledger.tables import (
 )
 from mammography.study import StudyState
 from node.console.facts import (
+    AlarmFacts,
     FindingCounts,
     RefusalFacts,
     RefusalList,
@@ -29,6 +32,8 @@ from node.console.facts import (
 
 PAGE = 100
 """Rows on one page of a list."""
+MOST_ALARMS = 20
+"""Raised alarms that the list of studies shows."""
 HANGING = ("R CC", "L CC", "R MLO", "L MLO")
 """The screening set in the order in which it hangs: the right breast at the left side."""
 
@@ -46,16 +51,20 @@ def study_list(
     return StudyList(
         node=node,
         at=now,
-        counts=_counts(session),
+        counts=study_counts(session),
         states=list(states),
         page=page,
         more=len(rows) > PAGE,
         studies=lines,
+        alarms=[
+            AlarmFacts.model_validate(row, from_attributes=True)
+            for row in (alarms(session, limit=MOST_ALARMS) if page == 1 else [])
+        ],
         trained_on=sorted({line.findings.trained_on for line in lines if line.findings}),
     )
 
 
-def refusal_list(session: Session, *, page: int, now: datetime) -> RefusalList:
+def refusal_list(session: Session, *, data_dir: Path, page: int, now: datetime) -> RefusalList:
     """Return one page of refused instances, newest first, and with the first one who was turned away."""
     wanted = select(RefusalRow).order_by(RefusalRow.number.desc()).limit(PAGE + 1).offset((page - 1) * PAGE)
     rows = list(session.scalars(wanted))
@@ -63,7 +72,7 @@ def refusal_list(session: Session, *, page: int, now: datetime) -> RefusalList:
         at=now,
         page=page,
         more=len(rows) > PAGE,
-        refusals=[RefusalFacts.model_validate(row, from_attributes=True) for row in rows[:PAGE]],
+        refusals=[_refusal(row, data_dir) for row in rows[:PAGE]],
         strangers=[
             StrangerFacts.model_validate(row, from_attributes=True)
             for row in (strangers(session) if page == 1 else [])
@@ -79,7 +88,8 @@ def view_name(laterality: str, view_position: str, view_modifiers: str = "") -> 
     return f"{laterality} {view_position}{modifiers}"
 
 
-def _counts(session: Session) -> dict[StudyState, int]:
+def study_counts(session: Session) -> dict[StudyState, int]:
+    """Return how many studies are in each state; a state without studies is 0."""
     counted = select(StudyRow.state, func.count().label("studies")).group_by(StudyRow.state)
     found: dict[StudyState, int] = {row.state: row.studies for row in session.execute(counted)}
     return {state: found.get(state, 0) for state in StudyState}
@@ -101,6 +111,12 @@ def newest_readings(session: Session, uids: Sequence[str]) -> dict[str, ReadingR
         )
     )
     return {row.study_instance_uid: row for row in rows}
+
+
+def _refusal(row: RefusalRow, data_dir: Path) -> RefusalFacts:
+    facts = RefusalFacts.model_validate(row, from_attributes=True)
+    here = row.path and (data_dir / row.path).is_file()
+    return facts if here else facts.model_copy(update={"path": ""})
 
 
 def study_lines(session: Session, rows: Sequence[StudyRow]) -> list[StudyLine]:

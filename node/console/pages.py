@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse, HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mammography import __version__
+from mammography.ledger.alarms import ABOUT_STUDIES
 from mammography.ledger.engine import Ledger
 from mammography.study import StudyState
 from node.console import wording
@@ -62,6 +63,7 @@ def _environment() -> Environment:
         "delivery_meaning": wording.DELIVERY_MEANING,
         "version": __version__,
         "screening_set": HANGING,
+        "study_alarms": ABOUT_STUDIES,
         "refresh_seconds": int(REFRESH.total_seconds()),
     }
     return environment
@@ -132,7 +134,7 @@ class Pages:
         """Show what was not accepted."""
         now = datetime.now(UTC)
         with self.ledger.read() as session:
-            facts = refusal_list(session, page=page, now=now)
+            facts = refusal_list(session, data_dir=self.data_dir, page=page, now=now)
         return self._page(
             "refusals.html",
             now=now,

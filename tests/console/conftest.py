@@ -29,6 +29,7 @@ from mammography.finding import (
     ReadStatus,
     Speck,
 )
+from mammography.ledger.alarms import AlarmKind, raise_alarm
 from mammography.ledger.deliveries import (
     WrittenResult,
     add_results,
@@ -357,6 +358,11 @@ def fill(node: Node) -> None:
                 calling_ae_title="MAMMO_9",
                 sop_instance_uid=uid("refused") if number else "",
                 reason=reason,
+                path="" if number else "quarantine/20260301T120000.dcm",
+            )
+        for _ in range(2):
+            raise_alarm(
+                session, AlarmKind.INSTANCE_CONFLICT, uid("1003"), f"Two images came: {HOSTILE}.", now=now
             )
         record_strangers(
             session,

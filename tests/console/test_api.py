@@ -1,5 +1,9 @@
 """The same facts as JSON."""
 
+import subprocess
+import sys
+from contextlib import ExitStack
+
 import httpx
 import pytest
 
@@ -93,3 +97,41 @@ async def test_a_ledger_that_cannot_be_read_is_503_with_a_sentence(tmp_path):
 @pytest.fixture
 def anyio_backend():
     return "asyncio"
+
+
+def test_metrics_count_studies_deliveries_and_alarms(console):
+    answer = console.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    lines = answer.text.splitlines()
+    assert 'mammocalc_studies{state="failed"} 1.0' in lines
+    assert "mammocalc_alarms 1.0" in lines
+    assert any(line.startswith('mammocalc_deliveries_outstanding{destination="archive"') for line in lines)
+
+
+def test_metrics_add_up_what_the_processes_count(empty, empty_console):
+    """Two processes count as the doors do; a third one's file stays from one that is gone."""
+    script = (
+        "import sys; from pathlib import Path; from mammography.telemetry.metrics import configure_metrics;"
+        "configure_metrics(Path(sys.argv[1])); from node.metrics import INSTANCES, ASSOCIATION_SECONDS;"
+        "INSTANCES.labels('new').inc(3); ASSOCIATION_SECONDS.observe(0.02);"
+        "print('counted', flush=True); sys.stdin.read()"
+    )
+    with ExitStack() as running:
+        processes = [
+            running.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", script, str(empty.data_dir)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(2)
+        ]
+        assert [process.stdout.readline() for process in processes] == ["counted\n"] * 2
+        lines = empty_console.get("/metrics").text.splitlines()
+        assert 'mammocalc_instances_total{outcome="new"} 6.0' in lines
+        assert 'mammocalc_association_seconds_bucket{le="0.03"} 2.0' in lines
+    configure = script.partition("from node")[0]
+    subprocess.run([sys.executable, "-c", configure, str(empty.data_dir)], check=True)
+    assert "mammocalc_instances_total" not in empty_console.get("/metrics").text

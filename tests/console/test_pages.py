@@ -274,3 +274,27 @@ def judged(said_of):
         return study
 
     return bring
+
+
+def test_an_alarm_is_at_the_top_with_what_ends_it(console, uid_of):
+    alarms = section(console.get("/").text, "alarms")
+    assert "2 times" in words(alarms)
+    assert "Two images came" in words(alarms)
+    assert f'href="/studies/{uid_of("1003")}"' in alarms
+    assert "mammocalc alarm seen 1" in words(alarms)
+
+
+def test_where_nothing_is_wrong_no_alarm_is_shown(empty_console):
+    assert "Alarm" not in words(section(empty_console.get("/").text, "alarms"))
+
+
+def test_refused_bytes_that_are_still_kept_are_named(filled, console):
+    page = words(console.get("/refusals").text)
+    assert "quarantine/" not in page, "it made room"
+    folder = filled.data_dir / "quarantine"
+    folder.mkdir(exist_ok=True)
+    (folder / "20260301T120000.dcm").write_bytes(b"kept")
+    try:
+        assert "quarantine/20260301T120000.dcm" in words(console.get("/refusals").text)
+    finally:
+        (folder / "20260301T120000.dcm").unlink()

@@ -116,7 +116,7 @@ def test_a_uid_that_is_none_names_no_folder(node: ListeningNode, keyword: str, v
     with calling(node.port) as conversation:
         response = send(conversation, image)
     assert response.Status == 0xC000
-    assert list((node.data_dir).rglob("*.dcm")) == []
+    assert [path.parent.name for path in node.data_dir.rglob("*.dcm")] == ["quarantine"]
 
 
 def test_an_unlawful_uid_of_the_command_is_refused(node: ListeningNode):
