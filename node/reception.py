@@ -14,7 +14,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import ArrivedInstance, Recorded, record_instances, record_refusal
 from mammography.uid import lawful
-from node.arrival import Announcement, Arrival, data_set_sha256, exhausted
+from node.arrival import Announcement, Arrival, data_set_digest, exhausted
 from node.dimse_status import InstanceMismatch, InstanceRefused, StorageExhausted
 from node.group_commit import GroupCommit
 from node.instance_header import InstanceHeader, read_instance_header
@@ -61,7 +61,7 @@ class Reception:
     def begin(self, announced: Announcement) -> Arrival:
         """Begin to take an instance in; it never fails: what is wrong is raised by `keep`."""
         path = self._incoming / f"{uuid4().hex}.part"
-        return Arrival(announced, path, self._objection(announced))
+        return Arrival(announced, path, self._objection(announced), sync=self._syncs)
 
     def keep(self, arrival: Arrival, *, now: datetime) -> str:
         """Make an arrival durable: synced, named and in the ledger. Returns its Study Instance UID.
@@ -140,7 +140,7 @@ class Reception:
         return None
 
     def _keep(self, arrival: Arrival, now: datetime) -> str:
-        arrival.seal(sync=self._syncs)
+        arrival.seal()
         if not arrival.bytes:
             raise InstanceRefused("The command came without a data set.")
         header = self._examine(arrival)
@@ -154,7 +154,7 @@ class Reception:
         if recorded is Recorded.CONFLICT:
             _set_beside(path, images / _conflict_name(arrival))
         INSTANCES.labels(recorded.value).inc()
-        _log.info(
+        _log.debug(
             "instance-stored",
             sop_instance_uid=header.sop_instance_uid,
             study_instance_uid=header.study_instance_uid,
@@ -187,7 +187,7 @@ class Reception:
             transfer_syntax_uid=arrival.announced.transfer_syntax_uid,
             path=path.relative_to(self._data_dir).as_posix(),
             bytes=arrival.bytes,
-            sha256=arrival.sha256,
+            digest=arrival.digest,
             calling_ae_title=arrival.announced.calling_ae_title,
             received_at=now,
             modality=header.modality,
@@ -280,14 +280,14 @@ def _name(arrival: Arrival, images: Path) -> Path:
         try:
             os.link(arrival.path, path)
         except FileExistsError:
-            if data_set_sha256(path) != arrival.sha256:
+            if data_set_digest(path) != arrival.digest:
                 continue
         return path
     raise InstanceRefused("The SOP Instance UID is in use for other images.")
 
 
 def _conflict_name(arrival: Arrival) -> str:
-    return f"{arrival.announced.sop_instance_uid}.conflict-{arrival.sha256[:8]}.dcm"
+    return f"{arrival.announced.sop_instance_uid}.conflict-{arrival.digest[:8]}.dcm"
 
 
 def _set_beside(path: Path, conflict_path: Path) -> None:

@@ -46,8 +46,8 @@ class ArrivedInstance:
     path: str
     """Relative to the data folder."""
     bytes: int
-    sha256: str
-    """Of the data set as received, without the Part 10 header."""
+    digest: str
+    """XXH3-128 of the data set as received, without the Part 10 header."""
     calling_ae_title: str
     received_at: datetime
     modality: str = ""
@@ -134,7 +134,8 @@ def record_refusal(
 def _record_again(session: Session, row: StudyRow, instance: ArrivedInstance) -> Recorded:
     """Say whether an instance that the ledger holds already is the same; a conflict goes into the history."""
     first = session.get_one(InstanceRow, instance.sop_instance_uid)
-    if (first.sha256, first.study_instance_uid) == (instance.sha256, instance.study_instance_uid):
+    same_bytes = first.digest in ("", instance.digest)  # a row from before there were such digests has none
+    if same_bytes and first.study_instance_uid == instance.study_instance_uid:
         return Recorded.SAME
     where = (
         "" if first.study_instance_uid == row.study_instance_uid else f" in study {first.study_instance_uid}"

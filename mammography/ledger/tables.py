@@ -139,8 +139,8 @@ class InstanceRow(Table):
     path: Mapped[str] = mapped_column(Text)
     """Relative to the data folder."""
     bytes: Mapped[int] = mapped_column(BigInteger)
-    sha256: Mapped[str] = mapped_column(String(64))
-    """Of the data set as received, without the Part 10 header."""
+    digest: Mapped[str] = mapped_column(String(32))
+    """XXH3-128 of the data set as received, without the Part 10 header; empty in rows from before revision 0005."""
     calling_ae_title: Mapped[str] = mapped_column(String(16))
     received_at: Mapped[datetime]
 

@@ -54,7 +54,7 @@ def arrive(ledger: Ledger, *views: str, study_uid: str = "1.2.3", at: datetime =
             "transfer_syntax_uid": "1.2.840.10008.1.2.1",
             "path": f"studies/{study_uid}/images/{view}.dcm",
             "bytes": 1,
-            "sha256": f"{study_uid}{view}",
+            "digest": f"{study_uid}{view}",
             "calling_ae_title": "MODALITY1",
             "received_at": at,
             "modality": "MG",

@@ -110,7 +110,7 @@ class Node:
                         presentation_intent=f"FOR {intent}",
                         path=f"studies/{study}/images/{uid(name, str(view), intent)}.dcm",
                         bytes=17_039_360,
-                        sha256=uid(name, str(view), intent)[-40:].rjust(64, "0"),
+                        digest=uid(name, str(view), intent)[-32:],
                         calling_ae_title=caller,
                         received_at=at,
                         accession_number=f"24-{name}" if accession is None else accession,

@@ -38,7 +38,7 @@ def arrive(session, study_uid, sop_uid, sop_class=MG, **facts):
             transfer_syntax_uid="1.2.840.10008.1.2.1",
             path=f"studies/{study_uid}/images/{sop_uid}.dcm",
             bytes=1,
-            sha256="0" * 64,
+            digest="0" * 32,
             calling_ae_title="MODALITY1",
             received_at=NOW,
             **facts,

@@ -30,7 +30,7 @@ def image(number: int, *, study: str = STUDY, **changes: object) -> ArrivedInsta
         "presentation_intent": "FOR PRESENTATION",
         "path": f"studies/{study}/images/{number}.dcm",
         "bytes": 17_039_360,
-        "sha256": f"{number:064d}",
+        "digest": f"{number:032d}",
         "calling_ae_title": "MODALITY1",
         "received_at": NOW,
         "accession_number": "A1",

@@ -54,7 +54,7 @@ def test_two_images_under_one_uid_are_an_alarm(ledger: Ledger):
     with ledger.begin() as session:
         record_instance(session, image(1))
     with ledger.begin() as session:
-        assert record_instance(session, image(1, sha256="other")) is Recorded.CONFLICT
+        assert record_instance(session, image(1, digest="other")) is Recorded.CONFLICT
     with ledger.read() as session:
         (alarm,) = alarms(session)
     assert alarm.kind == "instance-conflict"

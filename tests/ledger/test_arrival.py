@@ -86,7 +86,7 @@ def test_the_same_image_twice_changes_nothing(ledger: Ledger) -> None:
 def test_other_bytes_under_the_same_uid_are_a_conflict_that_the_history_tells(ledger: Ledger) -> None:
     with ledger.begin() as session:
         received(session)
-        assert record_instance(session, image(1, sha256="f" * 64, path="other.dcm")) == Recorded.CONFLICT
+        assert record_instance(session, image(1, digest="f" * 32, path="other.dcm")) == Recorded.CONFLICT
     with ledger.read() as session:
         row = study(session, STUDY)
         assert row is not None

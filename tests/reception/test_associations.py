@@ -165,10 +165,13 @@ def test_lines_of_two_associations_name_their_own_sender(
         one.join()
     lines = capsys.readouterr().out
     stored = [line for line in lines.splitlines() if "instance-stored" in line]
-    assert len(stored) == 4
+    ended = [line for line in lines.splitlines() if "association-ended" in line]
+    assert len(stored) == len(ended) == 4
     for number in range(4):
         (line,) = [line for line in stored if uid(f"log-{number}") in line]
         assert f"calling_ae_title=MODALITY{number}" in line
+        (line,) = [line for line in ended if f"calling_ae_title=MODALITY{number}" in line]
+        assert "stored=1" in line
     assert "Geheim" not in lines
     assert "SECRET-ID" not in lines
 

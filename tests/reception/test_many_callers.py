@@ -17,7 +17,7 @@ import pytest
 from mammography.ledger.engine import Ledger
 from mammography.ledger.schema import upgrade
 from mammography.ledger.studies import instances_of
-from node.arrival import data_set_sha256
+from node.arrival import data_set_digest
 from node.association import Limits
 from node.callers import Caller
 from tests.reception.conftest import ListeningNode
@@ -83,7 +83,7 @@ def test_sixteen_senders_of_the_same_instances_store_each_once(tmp_path: Path):
         rows = instances_of(session, uid("sixteen"))
     ledger.close()
     assert {row.sop_instance_uid for row in rows} == {image.SOPInstanceUID for image in images}
-    assert all(data_set_sha256(data_dir / row.path) == row.sha256 for row in rows)
+    assert all(data_set_digest(data_dir / row.path) == row.digest for row in rows)
     assert len(list(data_dir.rglob("*.dcm"))) == 50
 
 

@@ -27,9 +27,9 @@ def arrival(folder: Path, data_set: bytes, number: int = 0) -> Arrival:
         calling_ae_title="MODALITY1",
     )
     folder.mkdir(exist_ok=True)
-    arrived = Arrival(announced, folder / f"{number}.part", None)
+    arrived = Arrival(announced, folder / f"{number}.part", None, sync=False)
     arrived.write(data_set)
-    arrived.seal(sync=False)
+    arrived.seal()
     return arrived
 
 

@@ -1,15 +1,15 @@
 """The same bytes are one instance however often they come; other bytes are kept beside the first."""
 
-import hashlib
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import xxhash
 
 from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import history_of, instances_of
-from node.reception import Announcement, Reception, data_set_sha256
+from node.reception import Announcement, Reception, data_set_digest
 from tests.reception.conftest import ListeningNode
 from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram, uid
 from tests.reception.senders import calling, send
@@ -31,14 +31,14 @@ def test_other_bytes_under_the_same_uid_are_kept_beside_the_first(node: Listenin
     with calling(node.port) as conversation:
         for image in (first, second, second, first):
             assert send(conversation, image).Status == 0x0000
-    digest = hashlib.sha256(encoded(second)).hexdigest()
+    digest = xxhash.xxh3_128(encoded(second)).hexdigest()
     assert node.stored("conflict") == [
         f"{first.SOPInstanceUID}.conflict-{digest[:8]}.dcm",
         f"{first.SOPInstanceUID}.dcm",
     ]
     (row,) = node.instances("conflict")
     assert (
-        row.sha256 == hashlib.sha256(encoded(first)).hexdigest() == data_set_sha256(node.data_dir / row.path)
+        row.digest == xxhash.xxh3_128(encoded(first)).hexdigest() == data_set_digest(node.data_dir / row.path)
     )
     assert any(
         "SOP Instance UID" in line.reason and "first is kept" in line.reason
@@ -61,9 +61,9 @@ def test_a_file_that_a_power_cut_left_without_a_row_is_no_obstacle(node: Listeni
             assert send(conversation, image).Status == 0x0000
         (row,) = node.instances(study)
         assert (
-            data_set_sha256(node.data_dir / row.path)
-            == row.sha256
-            == hashlib.sha256(encoded(image)).hexdigest()
+            data_set_digest(node.data_dir / row.path)
+            == row.digest
+            == xxhash.xxh3_128(encoded(image)).hexdigest()
         )
 
 
@@ -75,11 +75,11 @@ def test_bytes_that_the_ledger_does_not_know_the_instance_by_give_the_plain_name
         send(conversation, image)
         (images / f"{image.SOPInstanceUID}.dcm").unlink()
         assert send(conversation, unknown).Status == 0x0000
-        digest = hashlib.sha256(encoded(unknown)).hexdigest()
+        digest = xxhash.xxh3_128(encoded(unknown)).hexdigest()
         assert node.stored("plain") == [f"{image.SOPInstanceUID}.conflict-{digest[:8]}.dcm"]
         assert send(conversation, image).Status == 0x0000
     (row,) = node.instances("plain")
-    assert data_set_sha256(node.data_dir / row.path) == row.sha256, "what was lost is there again"
+    assert data_set_digest(node.data_dir / row.path) == row.digest, "what was lost is there again"
 
 
 def announced(image) -> Announcement:
@@ -108,9 +108,9 @@ def test_eight_senders_of_eight_images_under_one_uid_lose_none(ledger: Ledger, t
     with ledger.read() as session:
         (row,) = instances_of(session, uid("one-uid"))
         history = history_of(session, uid("one-uid"))
-    assert data_set_sha256(tmp_path / "data" / row.path) == row.sha256
-    kept = {data_set_sha256(path) for path in (tmp_path / "data").rglob("*.dcm")}
-    assert kept == {hashlib.sha256(encoded(image)).hexdigest() for image in images}
+    assert data_set_digest(tmp_path / "data" / row.path) == row.digest
+    kept = {data_set_digest(path) for path in (tmp_path / "data").rglob("*.dcm")}
+    assert kept == {xxhash.xxh3_128(encoded(image)).hexdigest() for image in images}
     assert sum("first is kept" in line.reason for line in history) == 7
 
 

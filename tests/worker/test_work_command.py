@@ -122,7 +122,7 @@ def arrive(installation: Installation) -> Ledger:
                     modality="MG",
                     path=str(path),
                     bytes=SIDE * SIDE * 2,
-                    sha256="0" * 64,
+                    digest="0" * 32,
                     calling_ae_title="MODALITY1",
                     received_at=now(),
                 ),
