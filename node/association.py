@@ -178,6 +178,7 @@ class Acceptor:
             on_stored=lambda study_instance_uid: self._remember(number, study_instance_uid),
             operations=self._operations,
             quota=self._quota,
+            crowded=lambda: len(self._open) > 1,
         )
         with self._lock:
             if len(self._open) >= self._limits.associations or not self._quota.enter(call.caller):

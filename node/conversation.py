@@ -114,6 +114,8 @@ class Services(Generic[Incoming]):
     """Called with the Study Instance UID of each instance that was stored, before its answer."""
     operations: Operations
     quota: Quota
+    crowded: Callable[[], bool] = lambda: False
+    """Whether there are other associations at the moment."""
 
 
 class Conversation(Generic[Incoming]):
@@ -128,7 +130,7 @@ class Conversation(Generic[Incoming]):
         silence: timedelta = SILENCE,
     ) -> None:
         self._connection, self._call, self._services = connection, call, services
-        self._inbox = Inbox(connection, silence=silence)
+        self._inbox = Inbox(connection, silence=silence, crowded=services.crowded)
         self._contexts: Mapping[int, AcceptedContext] = {}
         self._longest_pdu = 0
         self._events: dict[int, OutgoingEvent] = {}

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ class Launch:
     ae_title: str
     files: Path
     """Where its files come; they are removed after each turn."""
+    http_port: int = 0
+    """Of a receiver that removes what it holds when its REST interface is told to."""
 
 
 class Receiver:
@@ -68,7 +71,14 @@ class Receiver:
         return int(line.split()[1]) * 1024 / 1e6
 
     def forget(self) -> None:
-        """Remove the files that came."""
+        """Remove what came: a memory disk does not hold the instances of all turns."""
+        if self._launched.http_port:
+            url = f"http://127.0.0.1:{self._launched.http_port}/patients"
+            with urllib.request.urlopen(url, timeout=60) as answer:
+                held = json.load(answer)
+            for one in held:
+                removal = urllib.request.Request(f"{url}/{one}", method="DELETE")  # noqa: S310
+                urllib.request.urlopen(removal, timeout=60).close()  # noqa: S310
         for path in self._launched.files.glob("*"):
             if path.is_dir():
                 shutil.rmtree(path)
@@ -128,13 +138,13 @@ def _storescp(folder: Path, port: int) -> Launch:
 
 
 def _orthanc(folder: Path, port: int, *, sync: bool) -> Launch:
-    storage = folder / "storage"
+    storage, http_port = folder / "storage", free_port()
     settings = json.loads(TEMPLATE.read_text()) | {
         "StorageDirectory": str(storage),
         "IndexDirectory": str(storage),
         "DicomAet": "ORTHANC",
         "DicomPort": port,
-        "HttpPort": free_port(),
+        "HttpPort": http_port,
         "DicomAlwaysAllowStore": True,
         "DicomCheckModalityHost": False,
         "DicomThreadsCount": 32,
@@ -145,7 +155,10 @@ def _orthanc(folder: Path, port: int, *, sync: bool) -> Launch:
     path = folder / "orthanc.json"
     path.write_text(json.dumps(settings))
     return Launch(
-        command=[orthanc_program() or "Orthanc", str(path)], ae_title="ORTHANC", files=folder / "none"
+        command=[orthanc_program() or "Orthanc", str(path)],
+        ae_title="ORTHANC",
+        files=folder / "none",
+        http_port=http_port,
     )
 
 

@@ -26,8 +26,10 @@ from node.wire.pdu import (
 )
 
 BUFFER_BYTES = 2 << 20
-"""Of one association. One sender gains nothing by more than a quarter of it; of many each call to the system is a turn
-for the interpreter's lock, and fewer calls are fewer turns."""
+"""Of one association. Among several, each call to the system is a turn for the interpreter's lock: few large ones."""
+
+ALONE_BYTES = 512 << 10
+"""What is received at once where nobody else is: it stays in the processor's cache until it is written."""
 
 SMALL_PDU_BYTES = 64 << 10
 """Of shorter PDUs each is acknowledged at once: Nagle's algorithm holds the next one back until then."""
@@ -62,12 +64,15 @@ class _Fragment:
 class Inbox:
     """Takes the messages of one established association off its socket, in their order.
 
-    `silence` is how long the other side may send nothing, and how often a message must have brought LEAST_BYTES.
+    `silence` is how long the other side may send nothing, and how often a message must have brought LEAST_BYTES;
+    `crowded` says whether there are other associations at the moment.
     Any method may raise ConnectionEnded, TooSlow, ProtocolViolation or Aborted; after that it is of no more use.
     """
 
-    def __init__(self, connection: socket.socket, *, silence: timedelta) -> None:
-        self._connection = connection
+    def __init__(
+        self, connection: socket.socket, *, silence: timedelta, crowded: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._connection, self._crowded = connection, crowded
         self._patience = silence.total_seconds()
         _wait_at_most(connection, self._patience)
         self._buffer = bytearray(BUFFER_BYTES)
@@ -201,7 +206,8 @@ class Inbox:
             self._buffer[:kept] = self._buffer[self._start : self._end]
         self._start, self._end = 0, kept
         try:
-            came = self._connection.recv_into(self._view[kept:])
+            room = BUFFER_BYTES if self._crowded() else max(ALONE_BYTES, 2 * kept)
+            came = self._connection.recv_into(self._view[kept:room])
             if self._small:
                 self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         except (BlockingIOError, TimeoutError) as failure:
