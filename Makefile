@@ -3,7 +3,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 CONFIG ?= deploy/demo.toml
 
-.PHONY: setup run demo test check bench train clean
+.PHONY: setup run demo test check bench fuzz train clean
 
 setup: .venv/.ready
 
@@ -31,6 +31,9 @@ bench: setup
 	@$(BIN)/mammocalc bench read
 	@$(BIN)/mammocalc bench reader-study
 	@$(BIN)/mammocalc bench receive
+
+fuzz: setup
+	@MAMMOCALC_FUZZ_SECONDS=3600 $(BIN)/python -m pytest -q -s tests/reception/test_fuzzed_for_long.py
 
 train: setup
 	@exec $(BIN)/mammocalc train --out build/weights

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from node.arrival import Announcement
 from node.dimse_status import (
+    NO_SUCH_SOP_CLASS,
     PROCESSING_FAILURE,
     SOP_CLASS_NOT_SUPPORTED,
     SUCCESS,
@@ -265,6 +266,10 @@ class Conversation(Generic[Incoming]):
         handler = self._services.operations.get((asked[0], context.abstract_syntax)) if asked else None
         if handler is None:
             raise OperationRefused(UNRECOGNIZED_OPERATION, "This operation is not offered.")
+        if command.sop_class_uid not in ("", context.abstract_syntax):
+            raise OperationRefused(
+                NO_SUCH_SOP_CLASS, "The SOP Class is not that of the presentation context."
+            )
         types = [command.number(each) for each in (ACTION_TYPE_ID, EVENT_TYPE_ID) if each in command.elements]
         syntax = UID(context.transfer_syntax)
         return handler(
@@ -290,7 +295,7 @@ class Conversation(Generic[Incoming]):
         request = event_report(
             self._event_number,
             event.type_id,
-            sop_class_uid=command.sop_class_uid,
+            sop_class_uid=context.abstract_syntax,
             sop_instance_uid=command.sop_instance_uid,
         )
         self._transmit(

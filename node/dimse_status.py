@@ -60,6 +60,7 @@ INVALID_ARGUMENT_VALUE = ServiceStatus(
 INVALID_SOP_INSTANCE = ServiceStatus(
     code=0x0117, meaning="Failure: Invalid SOP Instance", section="PS3.7 C.5.8"
 )
+NO_SUCH_SOP_CLASS = ServiceStatus(code=0x0118, meaning="Failure: No such SOP Class", section="PS3.7 C.5.14")
 MISSING_ATTRIBUTE = ServiceStatus(code=0x0120, meaning="Failure: Missing attribute", section="PS3.7 C.5.9")
 NO_SUCH_ACTION = ServiceStatus(code=0x0123, meaning="Failure: No such action type", section="PS3.7 C.5.10")
 UNRECOGNIZED_OPERATION = ServiceStatus(

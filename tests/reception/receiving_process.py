@@ -1,26 +1,51 @@
 """A receiving process that may be killed: python -m tests.reception.receiving_process DATA_DIR LEDGER_URL."""
 
+import os
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 from mammography.ledger.engine import Ledger
 from mammography.telemetry.logging import configure_logging
 from node.association import Acceptor
+from node.commitment import PUSH_MODEL, Commitment, takes_reports
+from node.commitment_provider import CommitmentProvider
+from node.negotiation import MODALITY_PERFORMED_PROCEDURE_STEP as MPPS
+from node.procedure_steps import ProcedureSteps
 from node.reception import Reception
+from node.wire.command_set import CommandField
+
+
+def end_loudly(unforeseen: threading.ExceptHookArgs) -> None:
+    """Let no thread die in silence: whoever runs this asks whether the process lives."""
+    threading.__excepthook__(unforeseen)
+    os._exit(77)
 
 
 def main() -> None:
     configure_logging("receive")
-    reception = Reception(ledger=Ledger(sys.argv[2]), data_dir=Path(sys.argv[1]), minimum_free_bytes=0)
+    threading.excepthook = end_loudly
+    ledger, data_dir = Ledger(sys.argv[2]), Path(sys.argv[1])
+    reception = Reception(ledger=ledger, data_dir=data_dir, minimum_free_bytes=0)
     reception.sweep_incoming()
+    commitment = Commitment(ledger=ledger, calling_ae_title="MAMMOCALC", destinations=[])
+    provider = CommitmentProvider(ledger=ledger, data_dir=data_dir, ae_title="MAMMOCALC", reports={})
+    steps = ProcedureSteps(ledger=ledger)
     acceptor = Acceptor(
         ae_title="MAMMOCALC",
         host="127.0.0.1",
         port=0,
         reception=reception,
         on_study_touched=lambda _: None,
-        operations={},
+        operations={
+            (CommandField.N_EVENT_REPORT, PUSH_MODEL): takes_reports(
+                lambda report: commitment.record(report, now=datetime.now(UTC))
+            ),
+            (CommandField.N_ACTION, PUSH_MODEL): lambda asked: provider.request(asked, now=datetime.now(UTC)),
+            (CommandField.N_CREATE, MPPS): lambda asked: steps.create(asked, now=datetime.now(UTC)),
+            (CommandField.N_SET, MPPS): lambda asked: steps.change(asked, now=datetime.now(UTC)),
+        },
     )
     acceptor.start()
     print(f"port {acceptor.port}", flush=True)

@@ -1,5 +1,6 @@
 """Senders ask us to commit to what they sent, and are told: on their association, or on one of ours."""
 
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,9 +23,10 @@ from node.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
 from node.commitment_provider import CommitmentProvider, ReportAddress
 from node.delivery import GIVE_UP_AFTER
 from node.requestor import association
-from node.wire.command_set import CommandField
+from node.wire.command_set import CommandField, encode_command
 from tests.reception.conftest import ListeningNode
-from tests.reception.mammograms import CT, FOR_PRESENTATION, mammogram, saved, screening_set, uid
+from tests.reception.mammograms import CT, FOR_PRESENTATION, encoded, mammogram, saved, screening_set, uid
+from tests.reception.raw_callers import fragments, pdus, raw_caller
 from tests.reception.senders import calling, send
 from tests.servers import free_port, wait_for
 
@@ -291,6 +293,26 @@ def test_what_is_no_request_is_refused_with_its_status(
     with asked.node.ledger.read() as session:
         assert not commitment_requests(session)
     assert ask(asked.node.port, request("R CC"), Heard()) == 0x0000, "the node goes on"
+
+
+def test_a_request_that_names_another_class_than_its_context_is_refused(asked: Asked):
+    """Found by fuzzing: such bytes went into our own report, and the association's thread died of them."""
+    with raw_caller(asked.node.port) as caller:
+        assert caller.associate(sop_classes=(str(PUSH_MODEL),)) == 2
+        garbled = encode_command(
+            {
+                0x0002: b"1.2.\xff40.10008.1.20.1",
+                0x0100: struct.pack("<H", 0x0130),
+                0x0110: struct.pack("<H", 7),
+                0x0800: struct.pack("<H", 1),
+                0x1001: PUSH_MODEL_INSTANCE.encode(),
+                0x1008: struct.pack("<H", 1),
+            }
+        )
+        values = fragments(1, garbled, is_command=True, size=1000)
+        values += fragments(1, encoded(request("R CC")), is_command=False, size=1000)
+        caller.socket.sendall(b"".join(pdus(values)))
+        assert caller.status() == 0x0118
 
 
 @pytest.mark.orthanc

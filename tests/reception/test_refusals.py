@@ -41,6 +41,7 @@ GARBAGE = {
     "nested in the view": element(0x0008, 0x0016, b"UI", 0)
     + (element(0x0054, 0x0220, b"SQ", 0xFFFFFFFF) + ITEM) * 5000,
     "a lying length": element(0x0008, 0x0018, b"UI", 0)[:6] + b"\xff\xff" + b"1.2.3",
+    "a number of odd length in the place of a UID": element(0x0020, 0x000D, b"US", 0)[:6] + b"\x05\0AAAAA ",
     "a million items": element(0x0008, 0x1115, b"SQ", 0xFFFFFFFF)
     + struct.pack("<HHI", 0xFFFE, 0xE000, 0) * 1_000_000,
 }
