@@ -89,10 +89,12 @@ def receive(
 
     Two tables: the path alone, on a memory disk without any sync; and the promise kept, every instance synced,
     named, read and in the ledger before it is acknowledged, on a real disk. Receivers take turns under the same
-    sender; ratios are of the same round. With the defaults that is 504 turns.
+    sender; ratios are of the same round. With the defaults that is 504 turns. A third table: how long another caller
+    waits for its C-ECHO while 32 associations send.
 
     Example: mammocalc bench receive --rounds 3 --sizes 17000000 --associations 1,16 --megabytes 200
     """
+    from lab.bench.echoing import echo_table, measure_echoes
     from lab.bench.receivers import PATH_ALONE, PROMISE_KEPT, ReceiverFailed
     from lab.bench.receiving import launch_all, loads_of, measure_receivers, table
 
@@ -111,12 +113,21 @@ def receive(
                 running = launch_all(launches, Path(folder).resolve())
                 typer.echo(f"{title}, medians of {rounds} rounds in turns.\n")
                 typer.echo(table(measure_receivers(running, loads, rounds=rounds), running) + "\n")
+                if launches is PROMISE_KEPT:
+                    typer.echo("A C-ECHO while 32 associations send.\n")
+                    asked = [one for one in running if one.name != "plain pump"]
+                    busy = loads_of(_numbers(sizes), [32], megabytes=_MEGABYTES_UNDER_ECHOES)
+                    typer.echo(echo_table(measure_echoes(asked, busy)))
             except (ReceiverFailed, OSError) as failure:
                 typer.echo(f"{failure}", err=True)
                 raise typer.Exit(2) from failure
             finally:
                 for receiver in running:
                     receiver.stop()
+
+
+_MEGABYTES_UNDER_ECHOES = 5000
+"""Seconds of sending, so that a hundred echoes are asked."""
 
 
 def _numbers(words: str) -> list[int]:

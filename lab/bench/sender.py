@@ -28,7 +28,7 @@ PDU_BYTES = 128 << 10
 """Of the sender's PDUs, which every receiver here accepts."""
 _CLASS = "1.2.840.10008.5.1.4.1.1.1.2"
 _ROOT = "1.2.826.0.1.3680043.10.1337"
-_RELEASE = struct.pack(">BxI", 5, 4) + bytes(4)
+RELEASE_RQ = struct.pack(">BxI", 5, 4) + bytes(4)
 
 
 def _uid(role: int, *numbers: int) -> str:
@@ -91,13 +91,14 @@ class Message:
         return places
 
 
-def _associate(port: int, called: str) -> socket.socket:
+def associate(port: int, called: str, *, calling: str = "BENCH", sop_class: str = _CLASS) -> socket.socket:
+    """Return an association with one presentation context, of ID 1."""
     connection = socket.create_connection(("127.0.0.1", port), timeout=300)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     request = A_ASSOCIATE()
     request.application_context_name = "1.2.840.10008.3.1.1.1"
-    request.calling_ae_title, request.called_ae_title = "BENCH", called
-    context = build_context(_CLASS, ExplicitVRLittleEndian)
+    request.calling_ae_title, request.called_ae_title = calling, called
+    context = build_context(sop_class, ExplicitVRLittleEndian)
     context.context_id = 1
     request.presentation_context_definition_list = [context]
     length, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
@@ -105,13 +106,14 @@ def _associate(port: int, called: str) -> socket.socket:
     implementation.implementation_class_uid = _ROOT
     request.user_information = [length, implementation]
     connection.sendall(A_ASSOCIATE_RQ(request).encode())
-    kind, _ = _pdu(connection)
+    kind, _ = next_pdu(connection)
     if kind != 2:
         raise ConnectionError(f"{called} on port {port} accepts no association (PDU type {kind})")
     return connection
 
 
-def _pdu(connection: socket.socket) -> tuple[int, bytes]:
+def next_pdu(connection: socket.socket) -> tuple[int, bytes]:
+    """Return the type and the body of what comes next."""
     head = _exactly(connection, 6)
     kind, length = struct.unpack(">BxI", head)
     return kind, _exactly(connection, length)
@@ -135,11 +137,11 @@ def send(
     for number in range(count):
         message.name(round_number, association, number)
         connection.sendall(message.stream)
-        _, answer = _pdu(connection)
+        _, answer = next_pdu(connection)
         if status not in answer:
             raise ConnectionError("the receiver refused an instance")
-    connection.sendall(_RELEASE)
-    _pdu(connection)
+    connection.sendall(RELEASE_RQ)
+    next_pdu(connection)
     connection.close()
 
 
@@ -163,7 +165,7 @@ def main() -> None:
     if called == "PUMP":
         connections = [socket.create_connection(("127.0.0.1", port), timeout=300) for _ in messages]
     else:
-        connections = [_associate(port, called) for _ in messages]
+        connections = [associate(port, called) for _ in messages]
     deliver = pump if called == "PUMP" else send
     each = max(1, instances // associations)
     failures: list[BaseException] = []

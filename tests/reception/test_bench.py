@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.bench.receivers import PATH_ALONE, PROMISE_KEPT
+from lab.bench.echoing import echo_table, echo_under_load, measure_echoes
+from lab.bench.receivers import PATH_ALONE, PROMISE_KEPT, ReceiverFailed
 from lab.bench.receiving import Load, launch_all, measure_receivers, table
 
 
@@ -27,6 +28,21 @@ def test_each_turn_sends_instances_that_the_receiver_has_not_seen(tmp_path: Path
     finally:
         for receiver in receivers:
             receiver.stop()
+
+
+@pytest.mark.slow
+def test_echoes_are_timed_while_others_send(tmp_path: Path):
+    (ours,) = launch_all({"ours": PROMISE_KEPT["ours"]}, tmp_path)
+    load = Load(size=1 << 20, associations=4, instances=1200)
+    try:
+        waited = measure_echoes([ours], [load])["ours"][load]
+        assert waited.echoes >= 10
+        assert 0 < waited.median <= waited.p99 <= waited.longest
+        assert "1 MB x 4 | ours" in echo_table({"ours": {load: waited}})
+        with pytest.raises(ReceiverFailed, match="times only"):
+            echo_under_load(ours, Load(size=65536, associations=1, instances=1), number=7)
+    finally:
+        ours.stop()
 
 
 def stored(folder: Path) -> list[Path]:

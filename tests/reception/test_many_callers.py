@@ -24,6 +24,7 @@ from tests.reception.conftest import ListeningNode
 from tests.reception.mammograms import encoded, mammogram, uid
 from tests.reception.raw_callers import C_ECHO, RELEASE_RQ, association_request, c_store, raw_caller
 from tests.reception.test_a_killed_receiver import receiving_process
+from tests.reception.test_fuzzed_for_long import resident_kb
 from tests.servers import wait_for
 
 REJECTED, ACCEPTED = 3, 2
@@ -55,7 +56,7 @@ def descriptors_of(process_id: int) -> int:
 def test_sixteen_senders_of_the_same_instances_store_each_once(tmp_path: Path):
     data_dir, url = tmp_path / "data", f"sqlite:///{tmp_path}/ledger.db"
     upgrade(url)
-    images = [mammogram("sixteen", side=64, SOPInstanceUID=uid("sixteen", str(n))) for n in range(50)]
+    images = [mammogram("sixteen", side=64, SOPInstanceUID=uid("sixteen", str(n))) for n in range(200)]
     messages = [c_store(image.SOPInstanceUID, encoded(image)) for image in images]
 
     with receiving_process(data_dir, url) as (process, port):
@@ -71,12 +72,13 @@ def test_sixteen_senders_of_the_same_instances_store_each_once(tmp_path: Path):
 
         send_all(0)
         time.sleep(0.5)
-        before = descriptors_of(process.pid)
+        before, resident = descriptors_of(process.pid), resident_kb(process.pid)
         together(16, send_all)
         wait_for(
             lambda: descriptors_of(process.pid) <= before + 16,  # connections of the ledger's pool stay
             what="the end of all descriptors",
         )
+        assert resident_kb(process.pid) - resident < 60_000, "of 16 associations of 2 MB and their threads"
         assert not list((data_dir / "incoming").iterdir())
     ledger = Ledger(url)
     with ledger.read() as session:
@@ -84,7 +86,7 @@ def test_sixteen_senders_of_the_same_instances_store_each_once(tmp_path: Path):
     ledger.close()
     assert {row.sop_instance_uid for row in rows} == {image.SOPInstanceUID for image in images}
     assert all(data_set_digest(data_dir / row.path) == row.digest for row in rows)
-    assert len(list(data_dir.rglob("*.dcm"))) == 50
+    assert len(list(data_dir.rglob("*.dcm"))) == 200
 
 
 def test_an_echo_is_answered_while_thirty_two_send(node: ListeningNode):

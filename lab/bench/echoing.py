@@ -1,0 +1,115 @@
+"""How long a caller waits for the answer to its C-ECHO while others send as fast as they can."""
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydicom.uid import UID
+from pynetdicom.dimse_messages import C_ECHO_RQ
+from pynetdicom.dimse_primitives import C_ECHO
+from pynetdicom.pdu import P_DATA_TF
+
+from lab.bench.receivers import Receiver, ReceiverFailed
+from lab.bench.receiving import Load
+from lab.bench.sender import RELEASE_RQ, associate, next_pdu
+
+_VERIFICATION = "1.2.840.10008.1.1"
+_PAUSE_SECONDS = 0.02
+_WARM_UP_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waited:
+    """Seconds from the connection to the answer, over many echoes."""
+
+    echoes: int
+    median: float
+    p99: float
+    longest: float
+
+
+def echo_under_load(receiver: Receiver, load: Load, *, number: int) -> Waited:
+    """Return how long echoes take while a load is sent to a receiver; `number` names instances that it has not seen.
+
+    Raises:
+        ReceiverFailed: if it refuses an instance, or the load is over before ten echoes were answered.
+    """
+    words = [receiver.port, receiver.ae_title, load.associations, load.instances, load.size, number]
+    with subprocess.Popen(
+        [sys.executable, "-m", "lab.bench.sender", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as sender:
+        time.sleep(_WARM_UP_SECONDS)
+        waited = []
+        while sender.poll() is None:
+            waited.append(_echo(receiver))
+            time.sleep(_PAUSE_SECONDS)
+        failed = sender.communicate()[1].decode()
+    if failed:
+        raise ReceiverFailed(f"{receiver.name} did not take everything: {failed.strip()[-300:]}")
+    if len(waited) < 10:
+        raise ReceiverFailed(f"{receiver.name} was asked {len(waited)} times only: send it more")
+    return Waited(
+        echoes=len(waited),
+        median=statistics.median(waited),
+        p99=statistics.quantiles(waited, n=100, method="inclusive")[98],
+        longest=max(waited),
+    )
+
+
+def echo_table(waited: Mapping[str, Mapping[Load, Waited]]) -> str:
+    """Return the figures as Markdown."""
+    lines = ["| load | receiver | echoes | median ms | p99 ms | longest ms |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| {load.name} | {name} | {one.echoes} | {one.median * 1e3:.0f} | {one.p99 * 1e3:.0f} "
+        f"| {one.longest * 1e3:.0f} |"
+        for name, of_receiver in waited.items()
+        for load, one in of_receiver.items()
+    ]
+    return "\n".join(lines)
+
+
+def measure_echoes(receivers: Sequence[Receiver], loads: Sequence[Load]) -> dict[str, dict[Load, Waited]]:
+    """Return how long echoes take at each receiver under each load."""
+    numbers = iter(range(900_000, 999_999))
+    found: dict[str, dict[Load, Waited]] = {}
+    for receiver in receivers:
+        for load in loads:
+            found.setdefault(receiver.name, {})[load] = echo_under_load(receiver, load, number=next(numbers))
+            receiver.forget()
+    return found
+
+
+def _echo(receiver: Receiver) -> float:
+    """Associate, verify and release; return the seconds to the answer."""
+    began = time.perf_counter()
+    connection = associate(receiver.port, receiver.ae_title, calling="CONSOLE", sop_class=_VERIFICATION)
+    connection.sendall(_MESSAGE)
+    kind, _ = next_pdu(connection)
+    seconds = time.perf_counter() - began
+    if kind != 4:
+        raise ReceiverFailed(f"{receiver.name} answered an echo with a PDU of type {kind}")
+    connection.sendall(RELEASE_RQ)
+    next_pdu(connection)
+    connection.close()
+    return seconds
+
+
+def _message() -> bytes:
+    request = C_ECHO()
+    request.MessageID, request.AffectedSOPClassUID = 1, UID(_VERIFICATION)
+    message = C_ECHO_RQ()
+    message.primitive_to_message(request)
+    pdus = []
+    for primitive in message.encode_msg(1, 16382):
+        pdu = P_DATA_TF()
+        pdu.from_primitive(primitive)
+        pdus.append(bytes(pdu.encode()))
+    return b"".join(pdus)
+
+
+_MESSAGE = _message()
