@@ -86,6 +86,9 @@ def _receive(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> N
         reception=reception,
         on_study_touched=lambda uid: completion.association_ended(uid, now=now()),
         operations=_operations(settings, ledger, completion),
+        storage_classes=(
+            None if settings.node.storage_classes is None else frozenset(settings.node.storage_classes)
+        ),
         callers=_callers(settings),
         on_stranger=strangers.turned_away,
         tls=_tls_door(settings),

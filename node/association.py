@@ -76,7 +76,7 @@ class Acceptor:
     """Our application entity as the acceptor of associations.
 
     It verifies (C-ECHO), stores every storage class in every transfer syntax as it was received, private and
-    unknown ones too, and passes on what else is asked to whoever offers it (`operations`).
+    unknown ones too (or `storage_classes` alone), and passes on what else is asked to whoever offers it (`operations`).
 
     `on_study_touched` is called when an association ended, for each study that it stored into, unless another
     association still stores into the same study. `callers` are those who may call; nobody else is accepted, and
@@ -92,6 +92,7 @@ class Acceptor:
         reception: InstanceStore[Any],
         on_study_touched: Callable[[str], None],
         operations: Operations,
+        storage_classes: frozenset[str] | None = None,
         callers: Sequence[Caller] = THIS_MACHINE,
         on_stranger: Callable[[Call, str], None] = lambda _call, _reason: None,
         limits: Limits | None = None,
@@ -102,7 +103,7 @@ class Acceptor:
         self._tls, self._tls_port = tls, 0
         self._reception = reception
         self._on_study_touched = on_study_touched
-        self._operations = operations
+        self._operations, self._storage_classes = operations, storage_classes
         self._callers = tuple(callers)
         self._on_stranger = on_stranger
         self._limits = limits or Limits()
@@ -177,6 +178,7 @@ class Acceptor:
             store=self._reception,
             on_stored=lambda study_instance_uid: self._remember(number, study_instance_uid),
             operations=self._operations,
+            storage_classes=self._storage_classes,
             quota=self._quota,
             crowded=lambda: len(self._open) > 1,
         )

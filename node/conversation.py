@@ -115,6 +115,8 @@ class Services(Generic[Incoming]):
     """Called with the Study Instance UID of each instance that was stored, before its answer."""
     operations: Operations
     quota: Quota
+    storage_classes: frozenset[str] | None = None
+    """SOP classes that are stored; None is every one."""
     crowded: Callable[[], bool] = lambda: False
     """Whether there are other associations at the moment."""
 
@@ -143,7 +145,7 @@ class Conversation(Generic[Incoming]):
         began = monotonic()
         ended = "hung-up"
         try:
-            self._begin(negotiate(request))
+            self._begin(negotiate(request, storage_classes=self._services.storage_classes))
             while True:
                 self._answer(self._inbox.next_command())
         except Released:

@@ -1,6 +1,6 @@
 """What an association is for: the library negotiates, we say what we support (PS3.8 7.1.1.13, PS3.7 annex D)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -51,9 +51,12 @@ class Agreement:
     """A-ASSOCIATE-AC."""
 
 
-def negotiate(request: bytes, *, longest_pdu: int = MAXIMUM_PDU_BYTES) -> Agreement:
+def negotiate(
+    request: bytes, *, storage_classes: Collection[str] | None = None, longest_pdu: int = MAXIMUM_PDU_BYTES
+) -> Agreement:
     """Return what we agree to of an A-ASSOCIATE-RQ, a whole PDU.
 
+    `storage_classes` are the SOP classes that are stored; None is every one, private and unknown ones too.
     Asynchronous operations are answered with the default, one at a time, by not being answered (PS3.7 D.3.3.3).
 
     Raises:
@@ -64,7 +67,9 @@ def negotiate(request: bytes, *, longest_pdu: int = MAXIMUM_PDU_BYTES) -> Agreem
         pdu.decode(request)
         asked = pdu.to_primitive()
         proposed = list(asked.presentation_context_definition_list)
-        results, roles = negotiate_as_acceptor(proposed, _supported(proposed), _roles(asked.user_information))
+        results, roles = negotiate_as_acceptor(
+            proposed, _supported(proposed, storage_classes), _roles(asked.user_information)
+        )
         answer = A_ASSOCIATE_AC(_acceptance(asked, results, roles, longest_pdu)).encode()
     except MALFORMED as failure:
         raise ProtocolViolation("The request for an association cannot be understood.") from failure
@@ -90,15 +95,18 @@ def is_storage(abstract_syntax: UID) -> bool:
     return abstract_syntax.name.endswith("Storage (Retired)")
 
 
-def storage_contexts(proposed: Iterable[PresentationContext]) -> list[PresentationContext]:
+def storage_contexts(
+    proposed: Iterable[PresentationContext], storage_classes: Collection[str] | None = None
+) -> list[PresentationContext]:
     """Return what we support of a proposal: each storage class once, with every transfer syntax proposed for it.
 
+    Of `storage_classes` alone, where they are given.
     Where one context proposes several, the sender's first that the standard knows is taken.
     """
     syntaxes: dict[UID, dict[UID, None]] = {}
     for context in proposed:
         abstract_syntax = cast(UID, context.abstract_syntax)
-        if is_storage(abstract_syntax):
+        if is_storage(abstract_syntax) and (storage_classes is None or abstract_syntax in storage_classes):
             syntaxes.setdefault(abstract_syntax, {}).update(dict.fromkeys(context.transfer_syntax))
     return [
         build_context(abstract_syntax, sorted(proposals, key=lambda uid: uid not in UID_dictionary))
@@ -106,7 +114,9 @@ def storage_contexts(proposed: Iterable[PresentationContext]) -> list[Presentati
     ]
 
 
-def _supported(proposed: list[PresentationContext]) -> list[PresentationContext]:
+def _supported(
+    proposed: list[PresentationContext], storage_classes: Collection[str] | None
+) -> list[PresentationContext]:
     """Return what we support: verification, commitment, performed steps, and every storage class that is proposed.
 
     Commitment in both roles: a modality asks us, and a destination that reports proposes itself as SCP (PS3.4 J.3.3,
@@ -118,7 +128,7 @@ def _supported(proposed: list[PresentationContext]) -> list[PresentationContext]
         build_context(VERIFICATION),
         commitment,
         build_context(MODALITY_PERFORMED_PROCEDURE_STEP),
-        *storage_contexts(proposed),
+        *storage_contexts(proposed, storage_classes),
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from mammography.settings_file import LedgerSection, QueueSection, ReaderSection, Section
+from mammography.uid import lawful
 from node.survival import Survives
 
 
@@ -38,6 +39,14 @@ def _manufacturer(text: str) -> str:
     return stripped
 
 
+def _sop_class(uid: str) -> str:
+    """Refuse what is no UID (PS3.5 9.1)."""
+    if not lawful(uid):
+        raise ValueError("a SOP Class UID has digits and dots, such as 1.2.840.10008.5.1.4.1.1.1.2")
+    return uid
+
+
+SopClass = Annotated[str, AfterValidator(_sop_class)]
 Manufacturer = Annotated[str, AfterValidator(_manufacturer)]
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 Host = Annotated[str, AfterValidator(_host)]
@@ -53,6 +62,8 @@ class NodeSection(Section):
     data_dir: Path = Path("var")
     survives: Survives = Survives.POWER_CUT
     """What an instance survives once it was answered with success: "power-cut", or only "kill", which is faster."""
+    storage_classes: tuple[SopClass, ...] | None = None
+    """SOP Class UIDs that are stored; left out: every one, private and unknown ones too."""
 
 
 class ConsoleSection(Section):

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pydicom
@@ -188,3 +189,10 @@ def test_the_syntax_that_the_standard_knows_is_taken_where_a_sender_leaves_the_c
         assert call.accepted_contexts[0].transfer_syntax == [ExplicitVRLittleEndian]
     with calling(node.port, contexts=[build_context(FOR_PRESENTATION, [private])]) as call:
         assert call.accepted_contexts[0].transfer_syntax == [private]
+
+
+def test_a_node_may_take_some_storage_classes_alone(make_node: Callable[..., ListeningNode]):
+    node = make_node(storage_classes=frozenset({FOR_PRESENTATION}))
+    with calling(node.port, sop_classes=[FOR_PRESENTATION, CT, PRIVATE_STORAGE]) as conversation:
+        assert [one.abstract_syntax for one in conversation.accepted_contexts] == [FOR_PRESENTATION]
+        assert send(conversation, mammogram("only")).Status == 0x0000

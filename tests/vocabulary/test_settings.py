@@ -56,6 +56,8 @@ def test_every_mistake_is_reported_at_once_and_by_its_name(tmp_path):
         ('[completion]\nquiet_period = "PT10M"\nlongest_wait = "PT1M"', "longest_wait must not be shorter"),
         ('[ledger]\nurl = "mysql://x"', "[ledger].url"),
         ('[[callers]]\nae_title = "A"\nhost = "10.0.0.0/99"', "[callers].0"),
+        ('[node]\nstorage_classes = ["1.2.x"]', "[node].storage_classes.0"),
+        ('[[callers]]\nae_title = "A"\ncommitment_port = 0', "[callers].0.commitment_port"),
     ],
 )
 def test_a_mistake_is_a_sentence_that_names_it(tmp_path, text, told):
