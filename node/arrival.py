@@ -81,7 +81,7 @@ class Arrival:
         self._refusal = refusal
         self._digest = xxhash.xxh3_128()
         self._head = bytearray()
-        self._header_bytes = 0
+        self._header, self._begun = part10_header(announced), False
         self._descriptor = -1
         if not isinstance(
             refusal, StorageExhausted
@@ -98,7 +98,9 @@ class Arrival:
         if self._descriptor < 0:
             return
         try:
-            self.bytes += write_all(self._descriptor, pieces)
+            before = [] if self._begun else [self._header]
+            self.bytes += write_all(self._descriptor, [*before, *pieces]) - sum(map(len, before))
+            self._begun = True
             if self._sync and self.bytes - self._on_its_way >= _STEP_BYTES:
                 self._write_out()
         except OSError as failure:
@@ -133,7 +135,7 @@ class Arrival:
 
     def data_set(self) -> "WrittenDataSet":
         """Return the data set that was written."""
-        return WrittenDataSet(self.path, self._header_bytes, bytes(self._head), self.bytes)
+        return WrittenDataSet(self.path, len(self._header), bytes(self._head), self.bytes)
 
     def discard(self) -> None:
         """Remove the temporary file; what was kept has a name of its own by then."""
@@ -142,10 +144,8 @@ class Arrival:
         self.path.unlink(missing_ok=True)
 
     def _open(self) -> None:
-        header = part10_header(self.announced)
         try:
             self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-            self._header_bytes = write_all(self._descriptor, [header])
         except OSError as failure:
             self._fail(failure)
 
@@ -156,7 +156,7 @@ class Arrival:
         """
         os.posix_fadvise(
             self._descriptor,
-            self._header_bytes + self._on_its_way,
+            len(self._header) + self._on_its_way,
             self.bytes - self._on_its_way,
             os.POSIX_FADV_DONTNEED,
         )

@@ -57,8 +57,8 @@ _LONGEST_VIEW = 1024
 _ESCAPE = b"\x1b"
 """Begins another character set within a text (ISO 2022)."""
 
-_TAGS = [
-    int(Tag(keyword))
+_TAG_OF = {
+    keyword: Tag(keyword)
     for keyword in (
         "SpecificCharacterSet",
         "SOPClassUID",
@@ -74,7 +74,11 @@ _TAGS = [
         "ImageLaterality",
         "ViewCodeSequence",
     )
-]
+}
+_TAGS = frozenset(map(int, _TAG_OF.values()))
+
+Elements = Mapping[BaseTag, DataElement | RawDataElement]
+"""Elements of a header that was simple to read, by tag."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,8 +133,8 @@ def _by_recursion(failure: BaseException | None) -> bool:
     return failure is not None
 
 
-def _parse(data_set: BinaryIO | DataSet, transfer_syntax_uid: str, last: int) -> Dataset:
-    """Return the elements that we ask for, up to the tag `last`."""
+def _parse(data_set: BinaryIO | DataSet, transfer_syntax_uid: str, last: int) -> Dataset | Elements:
+    """Return the elements that we ask for, up to the tag `last`; as they were encoded where all are plain."""
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
         data_set = BytesIO(
             zlib.decompressobj(-zlib.MAX_WBITS).decompress(
@@ -143,18 +147,18 @@ def _parse(data_set: BinaryIO | DataSet, transfer_syntax_uid: str, last: int) ->
         implicit = transfer_syntax_uid == ImplicitVRLittleEndian
         simple = scan(head, implicit=implicit, last=last, wanted=_TAGS)
         if simple is not None and _is_plain(simple):
-            return Dataset(simple)
+            return simple
     return read_dataset(
         cast(BinaryIO, _Rationed(data_set, LONGEST_HEADER)),
         is_implicit_VR=transfer_syntax_uid == ImplicitVRLittleEndian,
         is_little_endian=transfer_syntax_uid != ExplicitVRBigEndian,
         stop_when=lambda tag, _vr, _length: tag > last,
         defer_size=LONGEST_HEADER,
-        specific_tags=_TAGS,
+        specific_tags=list(_TAGS),
     )
 
 
-def _is_plain(elements: Mapping[BaseTag, DataElement | RawDataElement]) -> bool:
+def _is_plain(elements: Elements) -> bool:
     """Return whether no text depends on a character set; codes are within a sequence."""
     return all(
         element.value is not None and element.value.isascii() and _ESCAPE not in element.value
@@ -163,7 +167,7 @@ def _is_plain(elements: Mapping[BaseTag, DataElement | RawDataElement]) -> bool:
     )
 
 
-def _described(header: Dataset) -> InstanceHeader:
+def _described(header: Dataset | Elements) -> InstanceHeader:
     """Return the header as text; every conversion that may fail happens here."""
     view = _view(header)
     return InstanceHeader(
@@ -181,16 +185,22 @@ def _described(header: Dataset) -> InstanceHeader:
     )
 
 
-def _view(header: Dataset) -> View | None:
+def _raw(header: Dataset | Elements, keyword: str) -> object:
+    """Return an element as it was encoded, where it still is."""
+    tag = _TAG_OF[keyword]
+    return header.get_item(tag) if isinstance(header, Dataset) else header.get(tag)
+
+
+def _view(header: Dataset | Elements) -> View | None:
     """Return the view of a header; a modality writes the same few elements into every image of a view."""
-    elements: list[object] = [header.get_item(keyword) for keyword in _VIEW]
+    elements: list[object] = [_raw(header, keyword) for keyword in _VIEW]
     plain = tuple(
         element
         for element in elements
         if isinstance(element, RawDataElement) and element.length < _LONGEST_VIEW
     )
     if len(plain) < len(elements) - elements.count(None):
-        return view_of(header)
+        return view_of(header if isinstance(header, Dataset) else Dataset(dict(header)))
     return _view_of_elements(plain)
 
 
@@ -199,16 +209,16 @@ def _view_of_elements(elements: tuple[RawDataElement, ...]) -> View | None:
     return view_of(Dataset({element.tag: element for element in elements}))
 
 
-def _text(header: Dataset, keyword: str) -> str:
+def _text(header: Dataset | Elements, keyword: str) -> str:
     """Return an attribute's value in printable characters; of several values the text as it was joined.
 
     ASCII without an escape means the same in every character set that a data set may name (PS3.5 6.1.2.5.3).
     """
-    raw: object = header.get_item(keyword)
+    raw = _raw(header, keyword)
     encoded = raw.value if isinstance(raw, RawDataElement) else None
     if encoded and encoded.isascii() and _ESCAPE not in encoded:
         return _printable(encoded.decode("ascii"))
-    value = header.get(keyword)
+    value = header.get(keyword) if isinstance(header, Dataset) else None
     if value is None:
         return ""
     joined = value if isinstance(value, str) else "\\".join(str(one) for one in value)

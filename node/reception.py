@@ -1,5 +1,6 @@
 """One instance from the network into the store: file, sync, name, row; only then is it ours (PS3.4 annex B)."""
 
+import itertools
 import os
 import shutil
 from collections.abc import Sequence
@@ -53,6 +54,7 @@ class Reception:
         self._minimum_free_bytes = minimum_free_bytes
         self._incoming = data_dir / "incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
+        self._unique, self._numbers = uuid4().hex, itertools.count()
         self._syncs = survives is Survives.POWER_CUT
         self._durable_folders: set[Path] = set()
         self._group = GroupCommit(self._settle)
@@ -60,7 +62,7 @@ class Reception:
 
     def begin(self, announced: Announcement) -> Arrival:
         """Begin to take an instance in; it never fails: what is wrong is raised by `keep`."""
-        path = self._incoming / f"{uuid4().hex}.part"
+        path = self._incoming / f"{self._unique}-{next(self._numbers)}.part"
         return Arrival(announced, path, self._objection(announced), sync=self._syncs)
 
     def keep(self, arrival: Arrival, *, now: datetime) -> str:
@@ -146,8 +148,7 @@ class Reception:
         header = self._examine(arrival)
         images = self._data_dir / "studies" / header.study_instance_uid / "images"
         try:
-            self._make_durable(images)
-            path = _name(arrival, images)
+            path = self._name(arrival, images)
         except OSError as failure:
             raise exhausted(failure) from failure
         recorded = self._group.submit(self._row(arrival, header, path, now))
@@ -162,6 +163,16 @@ class Reception:
             recorded=recorded.value,
         )
         return header.study_instance_uid
+
+    def _name(self, arrival: Arrival, images: Path) -> Path:
+        """Give an arrival its final name in a folder that is durable; somebody may have removed one that was."""
+        self._make_durable(images)
+        try:
+            return _name(arrival, images)
+        except FileNotFoundError:
+            self._durable_folders.discard(images)
+            self._make_durable(images)
+            return _name(arrival, images)
 
     def _examine(self, arrival: Arrival) -> InstanceHeader:
         """Read the header, and refuse an instance that is not the announced one."""
@@ -249,7 +260,7 @@ class Reception:
 
     def _make_durable(self, folder: Path) -> None:
         """Make a folder and its parents, and sync the names of all of them up to the data folder."""
-        if folder in self._durable_folders and folder.is_dir():
+        if folder in self._durable_folders:
             return
         folder.mkdir(parents=True, exist_ok=True)
         above = folder

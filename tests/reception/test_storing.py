@@ -16,6 +16,7 @@ from pydicom.uid import (
 from pynetdicom import ALL_TRANSFER_SYNTAXES, build_context
 from pynetdicom.sop_class import Verification
 
+from node.arrival import Announcement, Arrival, part10_header
 from tests.reception.conftest import ListeningNode
 from tests.reception.mammograms import (
     BASIC_TEXT_SR,
@@ -196,3 +197,18 @@ def test_a_node_may_take_some_storage_classes_alone(make_node: Callable[..., Lis
     with calling(node.port, sop_classes=[FOR_PRESENTATION, CT, PRIVATE_STORAGE]) as conversation:
         assert [one.abstract_syntax for one in conversation.accepted_contexts] == [FOR_PRESENTATION]
         assert send(conversation, mammogram("only")).Status == 0x0000
+
+
+def test_empty_pieces_leave_nothing_in_the_file(tmp_path: Path):
+    announced = Announcement(
+        sop_class_uid=FOR_PRESENTATION,
+        sop_instance_uid="1.2.3",
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        calling_ae_title="MODALITY1",
+    )
+    arrival = Arrival(announced, tmp_path / "arrival.part", None)
+    for piece in (b"", b"ab", b"", b"cd"):
+        arrival.write(piece)
+    arrival.seal()
+    assert arrival.bytes == 4
+    assert arrival.path.read_bytes() == part10_header(announced) + b"abcd"
