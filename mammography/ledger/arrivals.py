@@ -1,17 +1,18 @@
 """Instances in the ledger: how one arrives, and what that does to its study."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
-from sqlalchemy import Executable, String, bindparam, insert, update
+from sqlalchemy import Executable, String, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 from typing_extensions import override
 
 from mammography.ledger.alarms import AlarmKind, raise_alarm
-from mammography.ledger.moves import advance, clean, has_results, lock_studies, remember
+from mammography.ledger.moves import advance, clean, has_results, lock_study, remember
 from mammography.ledger.tables import (
     DeliveryRow,
     DeliveryState,
@@ -81,10 +82,12 @@ def record_instances(session: Session, instances: Sequence[ArrivedInstance]) -> 
     ordered = sorted(range(len(instances)), key=lambda place: instances[place].study_instance_uid)
     first_of_study = {instances[place].study_instance_uid: place for place in reversed(ordered)}
     first_of_instance = {instances[place].sop_instance_uid: place for place in reversed(ordered)}
-    created = _insert_missing(
-        session, StudyRow, [_study_columns(instances[place]) for _, place in sorted(first_of_study.items())]
-    )
-    rows = lock_studies(session, first_of_study)
+    rows = _locked(session, first_of_study)
+    created: frozenset[str] = frozenset()
+    if missing := sorted(first_of_study.keys() - rows.keys()):
+        begun = [_study_columns(instances[first_of_study[study]]) for study in missing]
+        created = _insert_missing(session, StudyRow, begun)
+        rows |= _locked(session, missing)
     new = _insert_missing(
         session, InstanceRow, [_instance_columns(instances[place]) for place in first_of_instance.values()]
     )
@@ -95,7 +98,7 @@ def record_instances(session: Session, instances: Sequence[ArrivedInstance]) -> 
         instance = instances[place]
         row = rows[instance.study_instance_uid]
         if instance.sop_instance_uid not in new or first_of_instance[instance.sop_instance_uid] != place:
-            recorded[place] = _record_again(session, row, instance)
+            recorded[place] = _record_again(session, lock_study(session, row.study_instance_uid), instance)
             continue
         recorded[place] = Recorded.NEW
         reason = f"{instance} arrived from {_fitting('calling_ae_title', instance.calling_ae_title)}."
@@ -104,7 +107,7 @@ def record_instances(session: Session, instances: Sequence[ArrivedInstance]) -> 
             lines.append(_history_columns(row, instance, reason, seen=None if began else row.state))
             touched[row.study_instance_uid] = {"at": instance.received_at, "why": clean(reason)}
         else:
-            _open_again(session, row, instance, reason)
+            _open_again(session, lock_study(session, row.study_instance_uid), instance, reason)
     _write_history(session, lines)
     _touch(session, touched)
     return [recorded[place] for place in range(len(instances))]
@@ -195,8 +198,22 @@ def _supersede(session: Session, row: StudyRow) -> None:
     )
 
 
+class _SeenStudy(NamedTuple):
+    """What recording asks of a study."""
+
+    study_instance_uid: str
+    state: StudyState
+    revision: int
+
+
+def _locked(session: Session, study_instance_uids: Iterable[str]) -> dict[str, _SeenStudy]:
+    """Return those studies that there are by UID, locked in the order of their UIDs until the transaction ends."""
+    found = session.connection().execute(_SEEN_STUDIES, {"studies": sorted(study_instance_uids)})
+    return {row.study_instance_uid: _SeenStudy(*row) for row in found}
+
+
 def _history_columns(
-    row: StudyRow, instance: ArrivedInstance, reason: str, *, seen: StudyState | None
+    row: _SeenStudy, instance: ArrivedInstance, reason: str, *, seen: StudyState | None
 ) -> dict[str, object]:
     """Return the line that says of a study which stays RECEIVING what arrived."""
     return {
@@ -261,6 +278,12 @@ _INSERT_MISSING: Mapping[tuple[str, type[Table]], Executable] = {
         (InstanceRow, InstanceRow.__table__.c.sop_instance_uid),
     )
 }
+_SEEN_STUDIES = (
+    select(StudyRow.study_instance_uid, StudyRow.state, StudyRow.revision)
+    .where(StudyRow.study_instance_uid.in_(bindparam("studies", expanding=True)))
+    .order_by(StudyRow.study_instance_uid)
+    .with_for_update(key_share=True)
+)
 _HISTORY_LINE = insert(HistoryRow.__table__)  # type: ignore[arg-type]
 _ARRIVED_LAST = (
     update(StudyRow.__table__)  # type: ignore[arg-type]
