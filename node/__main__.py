@@ -9,31 +9,32 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import structlog
 
-from mammography.ledger.doorbell import Doorbell
 from mammography.ledger.engine import Ledger
 from mammography.ledger.schema import upgrade
 from mammography.ledger.studies import advance, give_back, in_state
 from mammography.study import StudyEvent, StudyState
 from mammography.telemetry.logging import configure_logging
 from mammography.telemetry.metrics import configure_metrics
+from node.composition import (
+    CannotStart,
+    ages_of,
+    callers_of,
+    destinations_of,
+    make_commitment,
+    make_commitment_provider,
+    make_completion,
+    now,
+    operations_of,
+    tls_door_of,
+)
 from node.settings import NodeSettings
 from node.supervision import Role, Supervisor
-
-if TYPE_CHECKING:
-    from node.association import TlsDoor
-    from node.callers import Caller
-    from node.commitment import Commitment
-    from node.commitment_provider import CommitmentProvider
-    from node.completion import Completion
-    from node.delivery import Destination
-    from node.operations import Operations
 
 log = structlog.get_logger()
 
@@ -42,15 +43,6 @@ LAST_WORDS = timedelta(seconds=2.5)
 """How long open associations may go on when the node stops; an abort makes the sender keep its images."""
 PAUSE_SECONDS = 0.25
 """How long a sweeping role sleeps when there was nothing to do."""
-
-
-class CannotStart(Exception):
-    """The node cannot start; the message says why and what to do next."""
-
-
-def now() -> datetime:
-    """Return the moment, aware and in UTC; the doors alone look at the clock."""
-    return datetime.now(UTC)
 
 
 def run_role(role: str, settings: NodeSettings) -> None:
@@ -77,7 +69,7 @@ def _receive(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> N
 
     reception = Reception(ledger=ledger, data_dir=settings.node.data_dir, survives=settings.node.survives)
     reception.sweep_incoming()
-    completion = _completion(settings, ledger)
+    completion = make_completion(settings, ledger)
     strangers = Strangers(ledger)
     acceptor = Acceptor(
         ae_title=settings.node.ae_title,
@@ -85,13 +77,13 @@ def _receive(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> N
         port=settings.node.port,
         reception=reception,
         on_study_touched=lambda uid: completion.association_ended(uid, now=now()),
-        operations=_operations(settings, ledger, completion),
+        operations=operations_of(settings, ledger, completion),
         storage_classes=(
             None if settings.node.storage_classes is None else frozenset(settings.node.storage_classes)
         ),
-        callers=_callers(settings),
+        callers=callers_of(settings),
         on_stranger=strangers.turned_away,
-        tls=_tls_door(settings),
+        tls=tls_door_of(settings),
     )
     strangers.start()
     acceptor.start()
@@ -103,13 +95,15 @@ def _receive(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> N
 
 def _dispatch(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> None:
     """Judge what has arrived, ring for what waits, and compose what was read."""
+    from node.overdue import Overdue
     from node.reporting import Reporting
 
-    completion = _completion(settings, ledger)
+    completion = make_completion(settings, ledger)
     reporting = Reporting(
-        ledger=ledger, data_dir=settings.node.data_dir, destinations=_destinations(settings)
+        ledger=ledger, data_dir=settings.node.data_dir, destinations=destinations_of(settings)
     )
-    _sweep([completion.sweep, reporting.sweep], stop)
+    overdue = Overdue(ledger=ledger, ages=ages_of(settings))
+    _sweep([completion.sweep, reporting.sweep, overdue.sweep], stop)
 
 
 def _deliver(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> None:
@@ -120,9 +114,9 @@ def _deliver(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> N
         ledger=ledger,
         data_dir=settings.node.data_dir,
         calling_ae_title=settings.node.ae_title,
-        destinations=_destinations(settings),
+        destinations=destinations_of(settings),
     )
-    commitment, provider = _commitment(settings, ledger), _commitment_provider(settings, ledger)
+    commitment, provider = make_commitment(settings, ledger), make_commitment_provider(settings, ledger)
     _sweep([delivery.sweep, commitment.sweep, provider.sweep], stop)
     for sender in (delivery, commitment, provider):
         sender.close()
@@ -140,121 +134,6 @@ def _console(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> N
         host_names=[settings.console.host],
     )
     serve(app, settings.console.host, settings.console.port, stop)
-
-
-def _completion(settings: NodeSettings, ledger: Ledger) -> "Completion":
-    from node.completion import Completion
-
-    return Completion(
-        ledger=ledger,
-        quiet_period=settings.completion.quiet_period,
-        longest_wait=settings.completion.longest_wait,
-        most_claims=settings.reader.most_claims,
-        ring=Doorbell(settings.queue.url).ring,
-    )
-
-
-def _commitment(settings: NodeSettings, ledger: Ledger) -> "Commitment":
-    from node.commitment import Commitment
-
-    return Commitment(
-        ledger=ledger, calling_ae_title=settings.node.ae_title, destinations=_destinations(settings)
-    )
-
-
-def _commitment_provider(
-    settings: NodeSettings, ledger: Ledger, on_listed: Callable[[str], None] = lambda _: None
-) -> "CommitmentProvider":
-    from node.commitment_provider import CommitmentProvider, ReportAddress
-
-    reports = {each.ae_title: ReportAddress(host=each.host, port=each.port) for each in settings.destinations}
-    for caller in settings.callers:
-        if caller.commitment_port:
-            reports[caller.ae_title] = ReportAddress(port=caller.commitment_port)
-    return CommitmentProvider(
-        ledger=ledger,
-        data_dir=settings.node.data_dir,
-        ae_title=settings.node.ae_title,
-        reports=reports,
-        on_listed=on_listed,
-    )
-
-
-def _operations(settings: NodeSettings, ledger: Ledger, completion: "Completion") -> "Operations":
-    """Return who does what we are asked besides storing."""
-    from node.commitment import PUSH_MODEL, takes_reports
-    from node.negotiation import MODALITY_PERFORMED_PROCEDURE_STEP
-    from node.procedure_steps import ProcedureSteps
-    from node.wire.command_set import CommandField
-
-    def whole(study_instance_uid: str) -> None:
-        completion.listed(study_instance_uid, now=now())
-
-    commitment = _commitment(settings, ledger)
-    provider = _commitment_provider(settings, ledger, whole)
-    steps = ProcedureSteps(ledger=ledger, on_finished=whole)
-    return {
-        (CommandField.N_EVENT_REPORT, str(PUSH_MODEL)): takes_reports(
-            lambda report: commitment.record(report, now=now())
-        ),
-        (CommandField.N_ACTION, str(PUSH_MODEL)): lambda asked: provider.request(asked, now=now()),
-        (CommandField.N_CREATE, MODALITY_PERFORMED_PROCEDURE_STEP): lambda asked: steps.create(
-            asked, now=now()
-        ),
-        (CommandField.N_SET, MODALITY_PERFORMED_PROCEDURE_STEP): lambda asked: steps.change(asked, now=now()),
-    }
-
-
-def _callers(settings: NodeSettings) -> "list[Caller]":
-    """Return who may call: those that are listed, else this machine; and destinations, with their commitment."""
-    from node.callers import THIS_MACHINE, Caller, who_reports_back
-
-    listed = [Caller(ae_title=each.ae_title, network=each.network) for each in settings.callers]
-    reporting = [(each.ae_title, each.host) for each in settings.destinations if each.commitment]
-    return [*(listed or THIS_MACHINE), *who_reports_back(reporting)]
-
-
-def _tls_door(settings: NodeSettings) -> "TlsDoor | None":
-    """Return the port for TLS, or refuse to start with files that TLS cannot be spoken with."""
-    from node.association import TlsDoor
-    from node.tls import Credentials, CredentialsRefused, Tls
-
-    if settings.tls is None:
-        return None
-    credentials = Credentials(
-        certificate=settings.tls.certificate, key=settings.tls.key, callers=settings.tls.callers
-    )
-    try:
-        Tls(credentials)
-    except CredentialsRefused as refused:
-        raise CannotStart(str(refused)) from refused
-    return TlsDoor(port=settings.tls.port, credentials=credentials)
-
-
-def _destinations(settings: NodeSettings) -> "list[Destination]":
-    from mammography.results.options import ComposeOptions
-    from node.delivery import Destination
-
-    return [
-        Destination(
-            name=section.name,
-            ae_title=section.ae_title,
-            host=section.host,
-            port=section.port,
-            options=ComposeOptions(
-                kinds=frozenset(section.objects),
-                scheme=section.scheme,
-                manufacturer=section.manufacturer,
-                benign=section.benign,
-                tid1500=section.tid1500,
-                tid1500_per_image=section.tid1500_per_image,
-            ),
-            fallback=section.fallback,
-            commitment=section.commitment,
-            timeout=section.timeout,
-        )
-        for section in settings.destinations
-    ]
 
 
 def _sweep(steps: Sequence[Callable[..., int]], stop: threading.Event) -> None:
@@ -286,7 +165,7 @@ def run_all(settings: NodeSettings, config: Path | None) -> None:
 
     configure_logging("node")
     _check_ports(settings)
-    _tls_door(settings)
+    tls_door_of(settings)
     _make_folder(settings.node.data_dir)
     upgrade(settings.ledger.url)
     ledger = Ledger(settings.ledger.url)

@@ -41,7 +41,8 @@ def up(config: Config = None) -> None:
 
     Example: mammocalc up --config mammocalc.toml
     """
-    from node.__main__ import CannotStart, run_all
+    from node.__main__ import run_all
+    from node.composition import CannotStart
 
     try:
         run_all(settings_of(config), config)
@@ -54,7 +55,8 @@ def _role_command(role: str) -> Callable[[Config], None]:
     """Return the command that runs one role."""
 
     def command(config: Config = None) -> None:
-        from node.__main__ import CannotStart, run_role
+        from node.__main__ import run_role
+        from node.composition import CannotStart
 
         try:
             run_role(role, settings_of(config))

@@ -88,6 +88,21 @@ class CompletionSection(Section):
         return self
 
 
+Age = Annotated[timedelta, Field(gt=timedelta(0))]
+
+
+class AlarmsSection(Section):
+    """[alarms]: how long a study may be in a state before somebody is told."""
+
+    queued: Age = timedelta(hours=1)
+    reading: Age = timedelta(hours=1)
+    read: Age = timedelta(minutes=15)
+    reported: Age = timedelta(hours=1)
+    """Until every destination has its answer."""
+    delivered: Age = timedelta(days=1)
+    """Until every destination that is asked for commitment has committed; without one it may last."""
+
+
 class CallerSection(Section):
     """[[callers]]: who may call us; where nobody is listed, only programs on this machine."""
 
@@ -158,6 +173,7 @@ class NodeSettings(BaseModel):
     queue: QueueSection = QueueSection()
     console: ConsoleSection = ConsoleSection()
     completion: CompletionSection = CompletionSection()
+    alarms: AlarmsSection = AlarmsSection()
     reader: ReaderSection = ReaderSection()
     tls: TlsSection | None = None
     callers: tuple[CallerSection, ...] = ()

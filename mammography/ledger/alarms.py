@@ -18,9 +18,13 @@ class AlarmKind(StrEnum):
 
     INSTANCE_CONFLICT = "instance-conflict"
     """Two images came under one SOP Instance UID."""
+    STUDY_OVERDUE = "study-overdue"
+    """A study is longer in a state than it may be."""
+    STUDY_FAILED = "study-failed"
+    """A study waits for a person."""
 
 
-ABOUT_STUDIES = frozenset({AlarmKind.INSTANCE_CONFLICT})
+ABOUT_STUDIES = frozenset({AlarmKind.INSTANCE_CONFLICT, AlarmKind.STUDY_OVERDUE, AlarmKind.STUDY_FAILED})
 """The kinds whose subject is a Study Instance UID."""
 
 
@@ -64,6 +68,14 @@ def alarm_seen(session: Session, number: int, *, now: datetime, by: str) -> bool
         return False
     row.over_at, row.over_because = now, clean(f"{by} has seen it.")
     return True
+
+
+def was_raised(session: Session, kind: AlarmKind, subject: str, *, since: datetime) -> bool:
+    """Return whether an alarm was raised since a moment, whatever became of it."""
+    query = select(AlarmRow.number).where(
+        AlarmRow.kind == kind.value, AlarmRow.subject == subject[:64], AlarmRow.raised_at >= since
+    )
+    return session.scalars(query.limit(1)).first() is not None
 
 
 def alarms(session: Session, *, all_of_them: bool = False, limit: int = 100) -> list[AlarmRow]:

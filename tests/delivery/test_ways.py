@@ -14,7 +14,7 @@ from mammography.ledger.studies import history_of
 from mammography.ledger.tables import DeliveryState
 from mammography.settings_file import SettingsRefused, load_settings
 from mammography.study import StudyState
-from node.__main__ import _destinations
+from node.composition import destinations_of
 from node.delivery import Delivery
 from node.settings import NodeSettings
 from tests.delivery.peers import destination
@@ -252,7 +252,7 @@ fallback = false
 def test_the_settings_say_what_a_destination_gets_and_how(tmp_path):
     file = tmp_path / "node.toml"
     file.write_text(SETTINGS)
-    (station,) = _destinations(load_settings(NodeSettings, file))
+    (station,) = destinations_of(load_settings(NodeSettings, file))
     assert dataclasses.asdict(station.options) == {
         "kinds": frozenset({"tid1500", "picture"}),
         "scheme": "SRT",

@@ -1,0 +1,161 @@
+"""The parts of the node as the settings want them; each role makes those that it needs."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from mammography.ledger.doorbell import Doorbell
+from mammography.ledger.engine import Ledger
+from mammography.study import StudyState
+from node.settings import NodeSettings
+
+if TYPE_CHECKING:
+    from node.association import TlsDoor
+    from node.callers import Caller
+    from node.commitment import Commitment
+    from node.commitment_provider import CommitmentProvider
+    from node.completion import Completion
+    from node.delivery import Destination
+    from node.operations import Operations
+
+
+class CannotStart(Exception):
+    """The node cannot start; the message says why and what to do next."""
+
+
+def now() -> datetime:
+    """Return the moment, aware and in UTC; the doors alone look at the clock."""
+    return datetime.now(UTC)
+
+
+def make_completion(settings: NodeSettings, ledger: Ledger) -> "Completion":
+    """Return who judges what has arrived, and rings for it."""
+    from node.completion import Completion
+
+    return Completion(
+        ledger=ledger,
+        quiet_period=settings.completion.quiet_period,
+        longest_wait=settings.completion.longest_wait,
+        most_claims=settings.reader.most_claims,
+        ring=Doorbell(settings.queue.url).ring,
+    )
+
+
+def ages_of(settings: NodeSettings) -> dict[StudyState, timedelta]:
+    """Return how long a study may be in each state."""
+    ages = {
+        StudyState.RECEIVING: 2 * settings.completion.longest_wait,
+        StudyState.QUEUED: settings.alarms.queued,
+        StudyState.READING: settings.alarms.reading,
+        StudyState.READ: settings.alarms.read,
+        StudyState.REPORTED: settings.alarms.reported,
+    }
+    if any(destination.commitment for destination in settings.destinations):
+        ages[StudyState.DELIVERED] = settings.alarms.delivered
+    return ages
+
+
+def make_commitment(settings: NodeSettings, ledger: Ledger) -> "Commitment":
+    """Return who asks destinations to commit."""
+    from node.commitment import Commitment
+
+    return Commitment(
+        ledger=ledger, calling_ae_title=settings.node.ae_title, destinations=destinations_of(settings)
+    )
+
+
+def make_commitment_provider(
+    settings: NodeSettings, ledger: Ledger, on_listed: Callable[[str], None] = lambda _: None
+) -> "CommitmentProvider":
+    """Return who answers senders that ask us to commit."""
+    from node.commitment_provider import CommitmentProvider, ReportAddress
+
+    reports = {each.ae_title: ReportAddress(host=each.host, port=each.port) for each in settings.destinations}
+    for caller in settings.callers:
+        if caller.commitment_port:
+            reports[caller.ae_title] = ReportAddress(port=caller.commitment_port)
+    return CommitmentProvider(
+        ledger=ledger,
+        data_dir=settings.node.data_dir,
+        ae_title=settings.node.ae_title,
+        reports=reports,
+        on_listed=on_listed,
+    )
+
+
+def operations_of(settings: NodeSettings, ledger: Ledger, completion: "Completion") -> "Operations":
+    """Return who does what we are asked besides storing."""
+    from node.commitment import PUSH_MODEL, takes_reports
+    from node.negotiation import MODALITY_PERFORMED_PROCEDURE_STEP
+    from node.procedure_steps import ProcedureSteps
+    from node.wire.command_set import CommandField
+
+    def whole(study_instance_uid: str) -> None:
+        completion.listed(study_instance_uid, now=now())
+
+    commitment = make_commitment(settings, ledger)
+    provider = make_commitment_provider(settings, ledger, whole)
+    steps = ProcedureSteps(ledger=ledger, on_finished=whole)
+    return {
+        (CommandField.N_EVENT_REPORT, str(PUSH_MODEL)): takes_reports(
+            lambda report: commitment.record(report, now=now())
+        ),
+        (CommandField.N_ACTION, str(PUSH_MODEL)): lambda asked: provider.request(asked, now=now()),
+        (CommandField.N_CREATE, MODALITY_PERFORMED_PROCEDURE_STEP): lambda asked: steps.create(
+            asked, now=now()
+        ),
+        (CommandField.N_SET, MODALITY_PERFORMED_PROCEDURE_STEP): lambda asked: steps.change(asked, now=now()),
+    }
+
+
+def callers_of(settings: NodeSettings) -> "list[Caller]":
+    """Return who may call: those that are listed, else this machine; and destinations, with their commitment."""
+    from node.callers import THIS_MACHINE, Caller, who_reports_back
+
+    listed = [Caller(ae_title=each.ae_title, network=each.network) for each in settings.callers]
+    reporting = [(each.ae_title, each.host) for each in settings.destinations if each.commitment]
+    return [*(listed or THIS_MACHINE), *who_reports_back(reporting)]
+
+
+def tls_door_of(settings: NodeSettings) -> "TlsDoor | None":
+    """Return the port for TLS, or refuse to start with files that TLS cannot be spoken with."""
+    from node.association import TlsDoor
+    from node.tls import Credentials, CredentialsRefused, Tls
+
+    if settings.tls is None:
+        return None
+    credentials = Credentials(
+        certificate=settings.tls.certificate, key=settings.tls.key, callers=settings.tls.callers
+    )
+    try:
+        Tls(credentials)
+    except CredentialsRefused as refused:
+        raise CannotStart(str(refused)) from refused
+    return TlsDoor(port=settings.tls.port, credentials=credentials)
+
+
+def destinations_of(settings: NodeSettings) -> "list[Destination]":
+    """Return where answers go."""
+    from mammography.results.options import ComposeOptions
+    from node.delivery import Destination
+
+    return [
+        Destination(
+            name=section.name,
+            ae_title=section.ae_title,
+            host=section.host,
+            port=section.port,
+            options=ComposeOptions(
+                kinds=frozenset(section.objects),
+                scheme=section.scheme,
+                manufacturer=section.manufacturer,
+                benign=section.benign,
+                tid1500=section.tid1500,
+                tid1500_per_image=section.tid1500_per_image,
+            ),
+            fallback=section.fallback,
+            commitment=section.commitment,
+            timeout=section.timeout,
+        )
+        for section in settings.destinations
+    ]
