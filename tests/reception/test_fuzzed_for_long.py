@@ -1,8 +1,10 @@
 """Two minutes of calls that are almost lawful, or an hour: MAMMOCALC_FUZZ_SECONDS=3600, or `make fuzz`."""
 
+import logging
 import os
 import random
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,8 +28,17 @@ def descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
+@pytest.fixture
+def quiet_parsers() -> Iterator[None]:
+    """Pytest keeps every record of a log: millions of them in an hour stop this process for seconds at a time."""
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 180)
+@pytest.mark.usefixtures("quiet_parsers")
 def test_nothing_that_is_almost_lawful_hurts_the_node(tmp_path: Path):
     data_dir, url = tmp_path / "data", f"sqlite:///{tmp_path}/ledger.db"
     upgrade(url)
