@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 
 from mammography.ledger.deliveries import (
     due,
+    explain,
     mark_failed,
     mark_refused,
     mark_sent,
@@ -34,6 +35,7 @@ from mammography.ledger.studies import advance, lock_study
 from mammography.results.composed import Kind
 from mammography.results.options import USUAL, ComposeOptions
 from mammography.study import StudyEvent, StudyState
+from node.circuit import Circuit
 from node.requestor import Lanes, NoAssociation, NothingAccepted, association, propose
 
 BACK_OFF = (
@@ -92,6 +94,7 @@ class _Parcel:
     sha256: str
     attempts: int
     due_since: datetime
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,8 @@ class _Outcome:
     sent: bool
     reason: str = ""
     association_lost: bool = False
+    unreached: bool = False
+    """Whether it was not even tried, as nobody is there: it stays due."""
     refused: bool = False
     """Whether it will never be sent like this: the destination does not accept the SOP class."""
 
@@ -117,16 +122,17 @@ class Delivery:
         self._destinations = tuple(destinations)
         self._commitment_names = frozenset(each.name for each in destinations if each.commitment)
         self._lanes = Lanes([each.name for each in destinations])
+        self._circuits = {each.name: Circuit() for each in destinations}
         self._closing = threading.Event()
 
     def sweep(self, *, now: datetime) -> int:
         """Start sending what is due at `now`, and return how many objects that is; does not wait for them.
 
-        A destination whose last objects are still on their way is left alone.
+        A destination whose last objects are still on their way is left alone, and for a while one that is away.
         """
         count = 0
         for destination in self._destinations:
-            if self._lanes.busy(destination.name):
+            if self._lanes.busy(destination.name) or not self._circuits[destination.name].closed(now):
                 continue
             parcels = self._due(destination, now)
             if parcels:
@@ -161,6 +167,7 @@ class Delivery:
                 sha256=results[row.sop_instance_uid].sha256,
                 attempts=row.attempts,
                 due_since=row.due_since,
+                reason=row.reason,
             )
             for row in rows
         ]
@@ -173,6 +180,8 @@ class Delivery:
         When the association is lost, the parcel that was on its way is postponed, and those behind it stay due:
         an object that breaks its destination holds up no other.
         """
+        circuit = self._circuits[destination.name]
+        answered = lost = False
         try:
             with association(
                 propose(*(parcel.sop_class_uid for parcel in parcels)),
@@ -185,13 +194,26 @@ class Delivery:
                 for _, group in groupby(parcels, key=_study_of):
                     outcomes = self._send_study(conversation, destination, group)
                     self._record(destination, outcomes, clock())
+                    answered |= any(not outcome.association_lost for _, outcome in outcomes)
+                    lost |= any(outcome.association_lost for _, outcome in outcomes)
         except NoAssociation as reason:
-            log.warning("destination-not-reached", destination=destination.name, reason=str(reason))
-            outcome = _Outcome(False, f"{reason}.")
+            pause = circuit.failed(clock())
+            log.warning(
+                "destination-not-reached",
+                destination=destination.name,
+                reason=str(reason),
+                again_in_seconds=round(pause.total_seconds(), 1),
+            )
+            outcome = _Outcome(False, f"{reason}.", unreached=True)
             self._record(destination, [(parcel, outcome) for parcel in parcels], clock())
+            return
         except NothingAccepted:
             outcomes = [(parcel, _not_accepted(destination, parcel)) for parcel in parcels]
             self._record(destination, outcomes, clock())
+        if lost and not answered:
+            circuit.failed(clock())
+        else:
+            circuit.succeeded()
 
     def _send_study(
         self, conversation: Association, destination: Destination, parcels: Iterable[_Parcel]
@@ -271,6 +293,9 @@ def _write_down(
         log.warning("object-refused", reason=outcome.reason, **facts)
     elif now - parcel.due_since >= GIVE_UP_AFTER:
         give_up(session, parcel.study_instance_uid, parcel.number, now=now, reason=outcome.reason)
+    elif outcome.unreached:
+        if parcel.reason != outcome.reason:
+            explain(session, parcel.number, reason=outcome.reason)
     else:
         until = now + back_off(parcel.attempts)
         postpone(session, parcel.number, now=now, until=until, reason=outcome.reason)

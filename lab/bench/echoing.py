@@ -31,11 +31,11 @@ class Waited:
     longest: float
 
 
-def echo_under_load(receiver: Receiver, load: Load, *, number: int) -> Waited:
+def echo_under_load(receiver: Receiver, load: Load, *, number: int, fewest: int = 10) -> Waited:
     """Return how long echoes take while a load is sent to a receiver; `number` names instances that it has not seen.
 
     Raises:
-        ReceiverFailed: if it refuses an instance, or the load is over before ten echoes were answered.
+        ReceiverFailed: if it refuses an instance, or the load is over before the `fewest` echoes were answered.
     """
     words = [receiver.port, receiver.ae_title, load.associations, load.instances, load.size, number]
     with subprocess.Popen(
@@ -51,7 +51,7 @@ def echo_under_load(receiver: Receiver, load: Load, *, number: int) -> Waited:
         failed = sender.communicate()[1].decode()
     if failed:
         raise ReceiverFailed(f"{receiver.name} did not take everything: {failed.strip()[-300:]}")
-    if len(waited) < 10:
+    if len(waited) < fewest:
         raise ReceiverFailed(f"{receiver.name} was asked {len(waited)} times only: send it more")
     return Waited(
         echoes=len(waited),

@@ -153,6 +153,11 @@ def postpone(session: Session, number: int, *, now: datetime, until: datetime, r
     )
 
 
+def explain(session: Session, number: int, *, reason: str) -> None:
+    """Remember why a delivery that stays due was not tried: its destination is away."""
+    _move(session, [number], seen=(DeliveryState.PENDING,), reason=reason)
+
+
 def mark_refused(session: Session, number: int, *, reason: str) -> None:
     """Remember that a destination does not accept an object of this SOP class: another is to go instead."""
     _move(

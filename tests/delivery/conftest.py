@@ -39,8 +39,8 @@ def storescp(tmp_path: Path) -> Iterator[Callable[..., tuple[int, Path]]]:
     """Start dcmtk's storescp with options; returns its port and the folder where it puts what it gets."""
     with ExitStack() as running:
 
-        def start(*options: str) -> tuple[int, Path]:
-            port = free_port()
+        def start(*options: str, port: int | None = None) -> tuple[int, Path]:
+            port = port or free_port()
             folder = tmp_path / f"storescp-{port}"
             folder.mkdir()
             server = subprocess.Popen(
