@@ -95,6 +95,7 @@ def _receive(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> N
 
 def _dispatch(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> None:
     """Judge what has arrived, ring for what waits, and compose what was read."""
+    from node.clock import Clock
     from node.overdue import Overdue
     from node.reporting import Reporting
 
@@ -103,7 +104,8 @@ def _dispatch(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> 
         ledger=ledger, data_dir=settings.node.data_dir, destinations=destinations_of(settings)
     )
     overdue = Overdue(ledger=ledger, ages=ages_of(settings))
-    _sweep([completion.sweep, reporting.sweep, overdue.sweep], stop)
+    clock = Clock(ledger=ledger, lease=settings.reader.lease)
+    _sweep([clock.sweep, completion.sweep, reporting.sweep, overdue.sweep], stop)
 
 
 def _deliver(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> None:

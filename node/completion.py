@@ -59,7 +59,7 @@ class Completion:
         self._ring = ring
         self._most_claims = most_claims
         self._ring_again_after = ring_again_after
-        self._broker_away_until: datetime | None = None
+        self._broker_away_since: datetime | None = None
 
     def association_ended(self, study_instance_uid: str, *, now: datetime) -> None:
         """Judge a study at once, because nobody sends to it any more."""
@@ -157,12 +157,13 @@ class Completion:
 
     def _ring_for(self, study_instance_uids: Collection[str], *, now: datetime) -> int:
         """Ring, and remember for which studies; stop at the first bell that the broker does not take."""
-        if self._broker_away_until is not None and now < self._broker_away_until:
+        away_since = self._broker_away_since
+        if away_since is not None and away_since <= now < away_since + _BROKER_PAUSE:
             return 0
         rung = []
         for uid in study_instance_uids:
             if not self._ring(uid):
-                self._broker_away_until = now + _BROKER_PAUSE
+                self._broker_away_since = now
                 break
             rung.append(uid)
         if rung:

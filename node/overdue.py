@@ -44,13 +44,13 @@ class Overdue:
 
     def __init__(self, *, ledger: Ledger, ages: Mapping[StudyState, timedelta]) -> None:
         self._ledger, self._ages = ledger, dict(ages)
-        self._next_look: datetime | None = None
+        self._looked_at: datetime | None = None
 
     def sweep(self, *, now: datetime) -> int:
         """Look, every now and then, and return how many alarms were raised or ended."""
-        if self._next_look is not None and now < self._next_look:
+        if self._looked_at is not None and self._looked_at <= now < self._looked_at + BETWEEN_LOOKS:
             return 0
-        self._next_look = now + BETWEEN_LOOKS
+        self._looked_at = now
         with self._ledger.read() as session:
             wrong = self._wrong(session, now)
             raised = {
