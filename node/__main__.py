@@ -14,10 +14,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from mammography.ledger.engine import Ledger
 from mammography.ledger.schema import upgrade
-from mammography.ledger.studies import advance, give_back, in_state
+from mammography.ledger.studies import LostRace, advance, give_back, in_state
 from mammography.study import StudyEvent, StudyState
 from mammography.telemetry.logging import configure_logging
 from mammography.telemetry.metrics import configure_metrics
@@ -183,7 +184,10 @@ def run_all(settings: NodeSettings, config: Path | None) -> None:
         work = [sys.executable, "-m", "mammography", "work", *options]
 
         def after_death(pid: int, stopping: bool) -> None:
-            _release(ledger, settings, pid, stopping)
+            try:
+                _release(ledger, settings, pid, stopping)
+            except (DBAPIError, LostRace) as away:
+                log.warning("lease-not-given-back", reason=str(away), then="it ends by time")
 
         supervisor.start(Role(name="worker", command=work, after_death=after_death))
     else:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
-from uuid import uuid4
 
 import structlog
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
@@ -20,6 +19,7 @@ from node.dimse_status import InstanceMismatch, InstanceRefused, StorageExhauste
 from node.group_commit import GroupCommit
 from node.instance_header import InstanceHeader, read_instance_header
 from node.metrics import INSTANCES, KEEPING_SECONDS
+from node.presence import Presence
 from node.quarantine import Quarantine
 from node.survival import Survives
 
@@ -54,7 +54,7 @@ class Reception:
         self._minimum_free_bytes = minimum_free_bytes
         self._incoming = data_dir / "incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
-        self._unique, self._numbers = uuid4().hex, itertools.count()
+        self._presence, self._numbers = Presence(data_dir / "receivers"), itertools.count()
         self._syncs = survives is Survives.POWER_CUT
         self._durable_folders: set[Path] = set()
         self._group = GroupCommit(self._settle)
@@ -62,7 +62,7 @@ class Reception:
 
     def begin(self, announced: Announcement) -> Arrival:
         """Begin to take an instance in; it never fails: what is wrong is raised by `keep`."""
-        path = self._incoming / f"{self._unique}-{next(self._numbers)}.part"
+        path = self._incoming / f"{self._presence.name}-{next(self._numbers)}.part"
         return Arrival(announced, path, self._objection(announced), sync=self._syncs)
 
     def keep(self, arrival: Arrival, *, now: datetime) -> str:
@@ -115,9 +115,10 @@ class Reception:
     def sweep_incoming(self) -> int:
         """Remove what a killed process left half received, and return how many files that were.
 
-        Only for the start, before anybody stores: nobody was answered for any of them.
+        Nobody was answered for any of them. What other processes receive that live is left alone.
         """
-        orphans = list(self._incoming.glob("*.part"))
+        alive = self._presence.others() | {self._presence.name}
+        orphans = [path for path in self._incoming.glob("*.part") if path.name.partition("-")[0] not in alive]
         for orphan in orphans:
             orphan.unlink(missing_ok=True)
         if orphans:

@@ -1,14 +1,18 @@
 """The same bytes are one instance however often they come; other bytes are kept beside the first."""
 
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import xxhash
+from pydicom.uid import ExplicitVRLittleEndian
 
 from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import history_of, instances_of
+from node.presence import Presence
 from node.reception import Announcement, Reception, data_set_digest
 from tests.reception.conftest import ListeningNode
 from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram, uid
@@ -150,3 +154,32 @@ def test_what_a_killed_process_left_half_received_is_swept(tmp_path: Path, ledge
         (tmp_path / "data" / "incoming" / f"{number}.part").write_bytes(b"half")
     assert reception.sweep_incoming() == left
     assert not list((tmp_path / "data" / "incoming").iterdir())
+
+
+def test_what_a_living_process_receives_into_the_same_folder_is_left_alone(tmp_path: Path, ledger: Ledger):
+    """Two nodes share a data folder; one of them starts while a study comes to the other."""
+    announced = Announcement(
+        sop_class_uid=FOR_PRESENTATION,
+        sop_instance_uid="1.2.3",
+        transfer_syntax_uid=str(ExplicitVRLittleEndian),
+        calling_ae_title="MODALITY1",
+    )
+    first = Reception(ledger=ledger, data_dir=tmp_path / "data", minimum_free_bytes=0)
+    arrival = first.begin(announced)
+    arrival.write(b"half of it")
+    second = Reception(ledger=ledger, data_dir=tmp_path / "data", minimum_free_bytes=0)
+    assert second.sweep_incoming() == 0
+    assert len(list((tmp_path / "data" / "incoming").iterdir())) == 1
+    arrival.discard()
+
+
+def test_a_process_is_seen_by_others_until_it_ends(tmp_path: Path):
+    code = "import sys, time; from pathlib import Path; from node.presence import Presence\n"
+    code += "print(Presence(Path(sys.argv[1])).name, flush=True); time.sleep(60)"
+    ours = Presence(tmp_path)
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True) as other:
+        name = other.stdout.readline().strip()
+        assert ours.others() == {name}
+        other.kill()
+    assert ours.others() == set()
+    assert [path.name for path in tmp_path.iterdir()] == [ours.name]
