@@ -1,9 +1,9 @@
 """What was read becomes DICOM objects in the outbox: composed, written, and only then promised to destinations."""
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from io import BytesIO
@@ -15,6 +15,7 @@ import structlog
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from sqlalchemy.exc import OperationalError
 
 from mammography.finding import Assessment, ImageReading, ReaderIdentity, ReadStatus
 from mammography.ledger.deliveries import (
@@ -40,8 +41,9 @@ from mammography.results.picture import draw
 from mammography.results.text import report_text
 from mammography.study import StudyEvent, StudyState
 from node.delivery import NEXT_BEST, Destination
+from node.durable_files import make_folder, write_durably
 
-MOST_ATTEMPTS = 3
+MOST_CRASHES = 3
 """How often a study may end its sweep with an unforeseen failure before it waits for a person."""
 
 log = structlog.get_logger()
@@ -83,6 +85,7 @@ class Reporting:
         self._destinations = tuple(destinations)
         self._commitment_names = frozenset(each.name for each in destinations if each.commitment)
         self._attempts: Counter[str] = Counter()
+        self._crashes: Counter[str] = Counter()
 
     def sweep(self, *, now: datetime) -> int:
         """Answer every READ study, and return how many there were.
@@ -93,19 +96,32 @@ class Reporting:
         with self._ledger.read() as session:
             rows = in_state(session, StudyState.READ)
         for row in sorted(rows, key=lambda row: self._attempts[row.study_instance_uid]):
-            self._attempts[row.study_instance_uid] += 1
-            try:
-                self._report(row, now)
-            except (CannotReport, InvalidResult) as reason:
-                self._fail(row, str(reason), now)
-            except LostRace:
-                log.info("report-discarded", study_instance_uid=row.study_instance_uid, revision=row.revision)
-            del self._attempts[row.study_instance_uid]
+            with self._trying(row.study_instance_uid):
+                try:
+                    self._report(row, now)
+                except (CannotReport, InvalidResult) as reason:
+                    self._fail(row, str(reason), now)
+                except LostRace:
+                    log.info(
+                        "report-discarded", study_instance_uid=row.study_instance_uid, revision=row.revision
+                    )
         return len(rows) + self._substitute_all(now)
+
+    @contextmanager
+    def _trying(self, what: str) -> Iterator[None]:
+        """Count how often something ended a sweep, and how often it was to blame: not for a full disk or a lost ledger."""
+        self._attempts[what] += 1
+        self._crashes[what] += 1
+        try:
+            yield
+        except (OSError, OperationalError):
+            self._crashes[what] -= 1
+            raise
+        del self._attempts[what], self._crashes[what]
 
     def _report(self, row: StudyRow, now: datetime) -> None:
         """Write the objects that answer a study, and promise them to their destinations."""
-        if self._attempts[row.study_instance_uid] > MOST_ATTEMPTS:
+        if self._crashes[row.study_instance_uid] > MOST_CRASHES:
             raise CannotReport("Composing its objects failed again and again; the node's log says why.")
         material = self._material(row)
         headers = [_header(path) for path in material.images.values()]
@@ -234,12 +250,11 @@ class Reporting:
                 rows = refused(session, destination=destination.name)
             for uid, group in groupby(rows, key=attrgetter("study_instance_uid")):
                 deliveries, attempt = list(group), f"{uid} to {destination.name}"
-                self._attempts[attempt] += 1
-                try:
-                    self._substitute(uid, destination, deliveries, now, attempts=self._attempts[attempt])
-                except (CannotReport, InvalidResult) as reason:
-                    self._give_up(uid, deliveries, str(reason), now)
-                del self._attempts[attempt]
+                with self._trying(attempt):
+                    try:
+                        self._substitute(uid, destination, deliveries, now, crashes=self._crashes[attempt])
+                    except (CannotReport, InvalidResult) as reason:
+                        self._give_up(uid, deliveries, str(reason), now)
                 count += 1
         return count
 
@@ -250,10 +265,10 @@ class Reporting:
         deliveries: Sequence[DeliveryRow],
         now: datetime,
         *,
-        attempts: int,
+        crashes: int,
     ) -> None:
         """Write the next best objects for one study and destination, and promise them instead of the refused ones."""
-        if attempts > MOST_ATTEMPTS:
+        if crashes > MOST_CRASHES:
             raise CannotReport("Composing another object failed again and again; the node's log says why.")
         with self._ledger.read() as session:
             row = session.get_one(StudyRow, uid)
@@ -333,33 +348,6 @@ def _wishes(destinations: Sequence[Destination]) -> Iterator[tuple[ComposeOption
         usual = USUAL.kinds if way == replace(USUAL, kinds=frozenset()) else frozenset[Kind]()
         kinds = usual.union(*(each.options.kinds for each in takers))
         yield replace(way, kinds=kinds), takers
-
-
-def make_folder(data_dir: Path, folder: Path) -> None:
-    """Make a folder below `data_dir`, so that neither it nor its parents vanish with a power cut."""
-    (data_dir / folder).mkdir(parents=True, exist_ok=True)
-    for parent in folder.parents:
-        _sync_folder(data_dir / parent)
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Put a file into its place, complete and synced, over whatever was there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _header(path: Path) -> Dataset:

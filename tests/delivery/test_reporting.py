@@ -5,6 +5,7 @@ import hashlib
 from datetime import timedelta
 from io import BytesIO
 
+import pytest
 from PIL import Image
 from pydicom import dcmread
 
@@ -13,8 +14,10 @@ from mammography.finding import Speck
 from mammography.ledger.deliveries import results_of
 from mammography.ledger.tables import DeliveryState
 from mammography.study import StudyState
+from node.reporting import MOST_CRASHES
 from tests.delivery.peers import destination
 from tests.delivery.small_studies import NOW, VIEWS, assessment, finding, uid
+from tests.servers import free_port
 
 EVERYWHERE = destination("pacs", 104)
 
@@ -196,3 +199,17 @@ def test_a_study_that_breaks_the_sweep_holds_up_no_other_and_ends_failed(node, m
     assert [node.state(study) for study in others] == [StudyState.DELIVERED] * 3
     assert node.state(broken) == StudyState.FAILED
     assert "log" in node.study(broken).reason
+
+
+def test_a_disk_that_takes_nothing_is_waited_for_and_not_held_against_the_study(node):
+    node.destinations.append(destination("pacs", free_port()))
+    study = node.read_study(views=VIEWS[:1])
+    in_the_way = node.data_dir / "studies" / study / "results"
+    in_the_way.write_text("no folder can be made here")
+    reporting = node.reporting
+    for _ in range(MOST_CRASHES + 2):
+        with pytest.raises(OSError, match="results"):
+            reporting.sweep(now=NOW)
+    in_the_way.unlink()
+    reporting.sweep(now=NOW)
+    assert node.state(study) is StudyState.REPORTED
