@@ -29,33 +29,65 @@ def wait_for(condition, *, seconds: float = 10.0, what: str = "it") -> None:
         time.sleep(0.02)
 
 
-@contextmanager
-def postgres_cluster(folder: Path) -> Iterator[str]:
-    """Run a PostgreSQL cluster in `folder`, and yield its URL without a database name.
+class PostgresServer:
+    """A PostgreSQL cluster of our own in a folder, that a test may stop as a crash does and start again.
 
     The server refuses to run as root, so root runs it as the `postgres` user of Debian's package.
     """
-    commands, data, port = POSTGRESQL[0], folder / "data", free_port()
-    as_postgres: dict[str, Any] = {"cwd": folder}
-    if os.geteuid() == 0:
-        as_postgres |= {"user": "postgres", "group": "postgres", "extra_groups": []}
-        shutil.chown(folder, "postgres")
-    initdb = [commands / "initdb", "-D", data, "-U", "mammocalc", "-A", "trust", "-E", "UTF8", "--no-sync"]
-    subprocess.run([*initdb, "--locale=C.UTF-8"], check=True, stdout=subprocess.DEVNULL, **as_postgres)
-    options = {"fsync": "off", "unix_socket_directories": "", "listen_addresses": "127.0.0.1", "port": port}
-    options |= {"max_connections": 200, "deadlock_timeout": "200ms"}
-    arguments = [argument for name, value in options.items() for argument in ("-c", f"{name}={value}")]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [commands / "postgres", "-D", data, *arguments], stdout=log, stderr=log, **as_postgres
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._port = folder, free_port()
+        self.url = f"postgresql+psycopg://mammocalc@127.0.0.1:{self._port}"
+        self._as_postgres: dict[str, Any] = {"cwd": folder}
+        if os.geteuid() == 0:
+            self._as_postgres |= {"user": "postgres", "group": "postgres", "extra_groups": []}
+            shutil.chown(folder, "postgres")
+        initdb = [POSTGRESQL[0] / "initdb", "-D", folder / "data", "-U", "mammocalc", "-A", "trust"]
+        subprocess.run(
+            [*initdb, "-E", "UTF8", "--no-sync", "--locale=C.UTF-8"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            **self._as_postgres,
         )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and return when it takes connections."""
+        options = {"fsync": "off", "unix_socket_directories": "", "listen_addresses": "127.0.0.1"}
+        options |= {"port": self._port, "max_connections": 200, "deadlock_timeout": "200ms"}
+        arguments = [argument for name, value in options.items() for argument in ("-c", f"{name}={value}")]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [POSTGRESQL[0] / "postgres", "-D", self._folder / "data", *arguments],
+                stdout=log,
+                stderr=log,
+                **self._as_postgres,
+            )
+        ready = [POSTGRESQL[0] / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self._port)]
+        ready += ["-U", "mammocalc"]
+        wait_for(
+            lambda: subprocess.run(ready, check=False).returncode == 0,
+            seconds=60,
+            what="PostgreSQL's start",
+        )
+
+    def crash(self) -> None:
+        """End it at once, without a checkpoint: every connection breaks, and the next start recovers."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(30)
+            self._process = None
+
+
+@contextmanager
+def postgres_cluster(folder: Path) -> Iterator[str]:
+    """Run a PostgreSQL cluster in `folder`, and yield its URL without a database name."""
+    server = PostgresServer(folder)
+    server.start()
     try:
-        ready = [commands / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port), "-U", "mammocalc"]
-        wait_for(lambda: subprocess.run(ready, check=False).returncode == 0, what="PostgreSQL's start")
-        yield f"postgresql+psycopg://mammocalc@127.0.0.1:{port}"
+        yield server.url
     finally:
-        server.send_signal(signal.SIGQUIT)  # an immediate shutdown
-        server.wait(30)
+        server.crash()
 
 
 class RedisServer:

@@ -26,7 +26,9 @@ class RunningNode:
         self.folder = folder
         self.port, self.console_port = free_port(), free_port()
         self.ledger_url = changes.get("ledger_url", f"sqlite:///{folder}/var/ledger.db")
-        self.data_dir = folder / "var"
+        self.data_dir = Path(changes.get("data_dir", folder / "var"))
+        self.ae_title = changes.get("ae_title", "MAMMOCALC")
+        self.environment: dict[str, str] = {}
         self.config = folder / "mammocalc.toml"
         objects = changes.get("objects", '["cad-sr", "gsps"]')
         destination = (
@@ -37,19 +39,20 @@ class RunningNode:
             else ""
         )
         self.config.write_text(
-            f'[node]\nport = {self.port}\nhost = "127.0.0.1"\ndata_dir = "{self.data_dir}"\n'
+            f'[node]\nae_title = "{self.ae_title}"\nport = {self.port}\nhost = "127.0.0.1"\ndata_dir = "{self.data_dir}"\n'
             f'[ledger]\nurl = "{self.ledger_url}"\n'
             f'[queue]\nurl = "{changes.get("queue_url", "embedded")}"\n'
             f"[console]\nport = {self.console_port}\n"
             f'[completion]\nquiet_period = "{changes.get("quiet_period", "PT2S")}"\n'
             f'[reader]\nlease = "{changes.get("lease", "PT60S")}"\n'
-            f"{destination}"
+            f"most_claims = {changes.get('most_claims', '3')}\n"
+            f"{destination}{changes.get('more', '')}"
         )
         self.log = folder / "node.log"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> "RunningNode":
-        """Start it and return when it accepts connections."""
+    def launch(self) -> None:
+        """Start it, and do not wait."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "mammography", "up", "--config", str(self.config)],
@@ -57,8 +60,13 @@ class RunningNode:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
+                env=os.environ | self.environment,
                 start_new_session=True,
             )
+
+    def start(self) -> "RunningNode":
+        """Start it and return when it accepts connections."""
+        self.launch()
         end = time.monotonic() + 60
         while True:
             try:
