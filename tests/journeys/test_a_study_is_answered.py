@@ -1,17 +1,20 @@
 """A mammogram goes in, marks come out: storescu as the modality, a real Orthanc as the PACS."""
 
 import itertools
+import os
 import time
 
 import psycopg
+import pydicom
 import pytest
 
 from mammography.study import StudyState
+from mammography.uid import UidRole, mint
 from tests.journeys.answers import answer_in, easy_groups, outlines_in_cad_sr, outlines_in_gsps, share_inside
 from tests.journeys.running_node import RunningNode
 from tests.judges import dciodvfy, dcmpschk, dsrdump, pixelmed, run
 
-pytestmark = [pytest.mark.orthanc, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.orthanc, pytest.mark.slow, pytest.mark.timeout(420)]
 
 ANSWERED = {StudyState.COMMITTED, StudyState.FAILED, StudyState.UNREADABLE}
 
@@ -91,6 +94,11 @@ def test_an_image_that_comes_late_makes_a_second_report_that_names_the_first(nod
     first_three, last = phantom.files[:3], phantom.files[3:]
     phantom.send(node.port, first_three)
     node.wait_for(phantom.study_instance_uid, ANSWERED)
+    queued = next(
+        line for line in node.history(phantom.study_instance_uid) if line.to_state is StudyState.QUEUED
+    )
+    assert queued.reason.startswith("Nothing arrived for 2 s; ")
+    assert queued.reason.endswith("R MLO is missing.")
     phantom.send(node.port, last)
     end = time.monotonic() + 120
     while (row := node.study(phantom.study_instance_uid)).revision < 2 or row.state not in ANSWERED:
@@ -104,6 +112,36 @@ def test_an_image_that_comes_late_makes_a_second_report_that_names_the_first(nod
     first, second = reports
     named = second.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
     assert named.ReferencedSOPInstanceUID == first.SOPInstanceUID
+
+
+def test_a_fifth_view_makes_revision_2_and_the_pacs_shows_which_answer_counts(
+    node, orthanc, phantom, tmp_path
+):
+    """MAMMOCALC_LATE_SECONDS lets it come as long after the answer."""
+    phantom.send(node.port)
+    node.wait_for(phantom.study_instance_uid, ANSWERED)
+    time.sleep(float(os.environ.get("MAMMOCALC_LATE_SECONDS", "0")))
+    fifth = pydicom.dcmread(phantom.files[0])
+    fifth.SOPInstanceUID = fifth.file_meta.MediaStorageSOPInstanceUID = mint(UidRole.PHANTOM, "fifth", "view")
+    fifth.save_as(tmp_path / "fifth.dcm")
+    phantom.send(node.port, [tmp_path / "fifth.dcm"])
+    end = time.monotonic() + 120
+    while (row := node.study(phantom.study_instance_uid)).revision < 2 or row.state not in ANSWERED:
+        assert time.monotonic() < end, row.state
+        time.sleep(0.2)
+    assert row.state is StudyState.COMMITTED
+    reports = {
+        "PredecessorDocumentsSequence" in report: report
+        for report in answer_in(orthanc, phantom.study_instance_uid).cad_sr
+    }
+    named = reports[True].PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+    assert named.ReferencedSOPInstanceUID == reports[False].SOPInstanceUID
+    listed = {
+        int(tags["SeriesNumber"]): tags["SeriesDescription"]
+        for tags in (series["MainDicomTags"] for series in orthanc.get("/series?expand"))
+        if tags["Modality"] in ("SR", "PR")
+    }
+    assert [("rev 2" in text) for _, text in sorted(listed.items())] == [False] * 3 + [True] * 3, listed
 
 
 def test_the_same_way_on_postgresql_and_redis(tmp_path, orthanc, phantom, postgres_url, redis_url):
