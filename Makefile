@@ -3,7 +3,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 CONFIG ?= deploy/demo.toml
 
-.PHONY: setup run demo test check bench fuzz train clean
+.PHONY: setup run demo test check bench fuzz faults train clean
 
 setup: .venv/.ready
 
@@ -34,6 +34,10 @@ bench: setup
 
 fuzz: setup
 	@MAMMOCALC_FUZZ_SECONDS=3600 $(BIN)/python -m pytest -q -s tests/reception/test_fuzzed_for_long.py
+
+faults: setup
+	@tests/install-servers
+	@MAMMOCALC_FAULTS=320 MAMMOCALC_FAULT_STUDIES=320 MAMMOCALC_DEAD_ROUNDS=5 $(BIN)/python -m pytest -q -s tests/faults
 
 train: setup
 	@exec $(BIN)/mammocalc train --out build/weights
