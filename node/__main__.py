@@ -99,6 +99,7 @@ def _dispatch(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> 
     from node.clock import Clock
     from node.overdue import Overdue
     from node.reporting import Reporting
+    from node.unknown_destinations import UnknownDestinations
 
     completion = make_completion(settings, ledger)
     reporting = Reporting(
@@ -106,7 +107,8 @@ def _dispatch(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> 
     )
     overdue = Overdue(ledger=ledger, ages=ages_of(settings))
     clock = Clock(ledger=ledger, lease=settings.reader.lease)
-    _sweep([clock.sweep, completion.sweep, reporting.sweep, overdue.sweep], stop)
+    unknown = UnknownDestinations(ledger=ledger, names=[each.name for each in settings.destinations])
+    _sweep([clock.sweep, completion.sweep, reporting.sweep, overdue.sweep, unknown.sweep], stop)
 
 
 def _deliver(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> None:

@@ -8,6 +8,7 @@ import typer
 from node.alarm_commands import alarm_commands
 from node.caller_commands import caller_commands
 from node.command_options import Config, settings_of
+from node.destination_commands import destination_commands
 from node.study_commands import study_commands
 
 ROLE_HELP = {
@@ -30,6 +31,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(study_commands(), name="study")
     app.add_typer(caller_commands(), name="caller")
     app.add_typer(alarm_commands(), name="alarm")
+    app.add_typer(destination_commands(), name="destination")
     config = typer.Typer(no_args_is_help=True, help="Check or print the settings.")
     config.command("check")(check)
     config.command("show")(show_settings)

@@ -22,6 +22,8 @@ class AlarmKind(StrEnum):
     """A study is longer in a state than it may be."""
     STUDY_FAILED = "study-failed"
     """A study waits for a person."""
+    DESTINATION_UNKNOWN = "destination-unknown"
+    """Objects wait for a destination that the settings no longer name."""
 
 
 ABOUT_STUDIES = frozenset({AlarmKind.INSTANCE_CONFLICT, AlarmKind.STUDY_OVERDUE, AlarmKind.STUDY_FAILED})

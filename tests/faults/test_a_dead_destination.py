@@ -108,9 +108,7 @@ def seconds_to_each(folder: Path, kind: str) -> list[float]:
 def sent(node: Node, studies: list[str]) -> list[float]:
     """Return the seconds that each delivery to a living destination took which was acknowledged."""
     rows = [row for study in studies for row in node.deliveries(study) if row.destination in ALIVE]
-    return [
-        (row.sent_at - row.due_since).total_seconds() for row in rows if row.state == DeliveryState.SENT
-    ]
+    return [(row.sent_at - row.due_since).total_seconds() for row in rows if row.state == DeliveryState.SENT]
 
 
 @pytest.mark.slow
