@@ -30,6 +30,7 @@ from node.composition import (
     make_commitment,
     make_commitment_provider,
     make_completion,
+    make_retention,
     now,
     operations_of,
     tls_door_of,
@@ -106,7 +107,8 @@ def _dispatch(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> 
     )
     overdue = Overdue(ledger=ledger, ages=ages_of(settings))
     clock = Clock(ledger=ledger, lease=settings.reader.lease)
-    _sweep([clock.sweep, completion.sweep, reporting.sweep, overdue.sweep], stop)
+    retention = make_retention(settings, ledger)
+    _sweep([clock.sweep, completion.sweep, reporting.sweep, overdue.sweep, retention.sweep], stop)
 
 
 def _deliver(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> None:

@@ -296,7 +296,7 @@ def _asked(information: Dataset) -> tuple[str, list[Reference]]:
 
 def _failure_reason(reference: Reference, row: InstanceRow | None, data_dir: Path) -> int:
     """Return why we do not keep an instance; 0 where we do."""
-    if row is None:
+    if row is None or row.deleted_at is not None:
         return NO_SUCH_OBJECT_INSTANCE
     if row.sop_class_uid != reference[0]:
         return CLASS_INSTANCE_CONFLICT

@@ -27,3 +27,4 @@ KEEPING_SECONDS = Histogram(
     "From the last byte of an instance to its place on the disk and in the ledger.",
     buckets=_SECONDS,
 )
+IMAGES_DELETED = Counter("mammocalc_images_deleted", "Images whose file retention has deleted.")
