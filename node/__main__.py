@@ -99,6 +99,7 @@ def _dispatch(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> 
     """Judge what has arrived, ring for what waits, and compose what was read."""
     from node.clock import Clock
     from node.overdue import Overdue
+    from node.repair import Repair
     from node.reporting import Reporting
 
     completion = make_completion(settings, ledger)
@@ -108,7 +109,9 @@ def _dispatch(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> 
     overdue = Overdue(ledger=ledger, ages=ages_of(settings))
     clock = Clock(ledger=ledger, lease=settings.reader.lease)
     retention = make_retention(settings, ledger)
-    _sweep([clock.sweep, completion.sweep, reporting.sweep, overdue.sweep, retention.sweep], stop)
+    repair = Repair(ledger=ledger, data_dir=settings.node.data_dir)
+    steps = [clock.sweep, completion.sweep, reporting.sweep, overdue.sweep, retention.sweep, repair.sweep]
+    _sweep(steps, stop)
 
 
 def _deliver(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> None:

@@ -17,7 +17,7 @@ from mammography.ledger.commitment_requests import held
 from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import ArrivedInstance, Recorded, record_instances, record_refusal
 from mammography.uid import lawful
-from node.arrival import Announcement, Arrival, data_set_digest, exhausted
+from node.arrival import Announcement, Arrival, data_set_digest, exhausted, holds
 from node.dimse_status import InstanceMismatch, InstanceRefused, StorageExhausted
 from node.group_commit import GroupCommit
 from node.instance_header import InstanceHeader, read_instance_header
@@ -257,11 +257,12 @@ class Reception:
         for each, became in zip(group, recorded, strict=True):
             row = rows.get(each.instance.sop_instance_uid) if became is Recorded.SAME else None
             path = self._data_dir / (row.path if row else each.instance.path)
-            if became is Recorded.CONFLICT or path.exists():
+            if became is Recorded.CONFLICT or holds(path, each.arrival.bytes):
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileExistsError):
-                os.link(each.arrival.path, path)
+            whole = path.with_name(each.arrival.path.name)
+            os.link(each.arrival.path, whole)
+            whole.replace(path)
             if self._syncs:
                 sync_folder(path.parent)
             _log.warning("file-put-back", sop_instance_uid=each.instance.sop_instance_uid)

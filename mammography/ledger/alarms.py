@@ -22,9 +22,20 @@ class AlarmKind(StrEnum):
     """A study is longer in a state than it may be."""
     STUDY_FAILED = "study-failed"
     """A study waits for a person."""
+    IMAGE_LOST = "image-lost"
+    """The ledger knows an image whose file is not in the data folder, or not whole."""
+    FILES_WITHOUT_ROW = "files-without-row"
+    """More files of images than a power cut leaves are unknown to the ledger."""
 
 
-ABOUT_STUDIES = frozenset({AlarmKind.INSTANCE_CONFLICT, AlarmKind.STUDY_OVERDUE, AlarmKind.STUDY_FAILED})
+ABOUT_STUDIES = frozenset(
+    {
+        AlarmKind.INSTANCE_CONFLICT,
+        AlarmKind.STUDY_OVERDUE,
+        AlarmKind.STUDY_FAILED,
+        AlarmKind.IMAGE_LOST,
+    }
+)
 """The kinds whose subject is a Study Instance UID."""
 
 
