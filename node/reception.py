@@ -19,6 +19,7 @@ from mammography.ledger.studies import ArrivedInstance, Recorded, record_instanc
 from mammography.uid import lawful
 from node.arrival import Announcement, Arrival, data_set_digest, exhausted, holds
 from node.dimse_status import InstanceMismatch, InstanceRefused, StorageExhausted
+from node.disk import MINIMUM_FREE_BYTES
 from node.group_commit import GroupCommit
 from node.instance_header import InstanceHeader, read_instance_header
 from node.metrics import INSTANCES, KEEPING_SECONDS
@@ -27,9 +28,6 @@ from node.quarantine import Quarantine
 from node.survival import Survives
 
 _log = structlog.get_logger()
-
-MINIMUM_FREE_BYTES = 1 << 30
-"""What the disk keeps free for results and for the ledger."""
 
 QUARANTINE = "quarantine"
 """The folder, below the data folder, of what was refused for its content."""

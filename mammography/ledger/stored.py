@@ -1,6 +1,7 @@
 """What the ledger says lies in the data folder, study by study, for whoever compares the two."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
 
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
@@ -37,4 +38,22 @@ def kept_by_state(session: Session) -> dict[StudyState, tuple[int, int]]:
         .where(InstanceRow.deleted_at.is_(None))
         .group_by(StudyRow.state)
     )
-    return {state: (count, int(size)) for state, count, size in session.execute(query).tuples()}
+    return {state: (count, int(size)) for state, count, size in session.execute(query)}
+
+
+def kept_since(session: Session, states: Collection[StudyState]) -> list[tuple[datetime, int, int]]:
+    """Return for each study in one of these states since when its images age, how many are kept, and their bytes."""
+    query = (
+        select(
+            StudyRow.state_since,
+            func.max(InstanceRow.received_at),
+            func.count(),
+            func.sum(InstanceRow.bytes),
+        )
+        .join(InstanceRow, InstanceRow.study_instance_uid == StudyRow.study_instance_uid)
+        .where(InstanceRow.deleted_at.is_(None), StudyRow.state.in_(states))
+        .group_by(StudyRow.study_instance_uid, StudyRow.state_since)
+    )
+    return [
+        (max(since, received), count, int(size)) for since, received, count, size in session.execute(query)
+    ]
