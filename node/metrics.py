@@ -20,7 +20,9 @@ REJECTIONS = Counter(
 )
 RECEIVED_BYTES = Counter("mammocalc_received_bytes", "Bytes that came in over associations.")
 INSTANCES = Counter(
-    "mammocalc_instances", "Instances that came: new, same, conflict, refused or exhausted.", ["outcome"]
+    "mammocalc_instances",
+    "Instances that came: new, same, restored, conflict, refused or exhausted.",
+    ["outcome"],
 )
 KEEPING_SECONDS = Histogram(
     "mammocalc_keeping_seconds",

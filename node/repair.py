@@ -1,4 +1,4 @@
-"""What a power cut left: once after the start, ledger and data folder are compared, and what differs is put right.
+"""What a power cut left: after the start, and once a day, ledger and data folder are compared, and what differs is put right.
 
 A file that was named but has no row was never acknowledged: it goes into the quarantine, and its sender sends it again.
 A row without its file is a broken promise: an alarm. A file whose row says that it is deleted is removed.
@@ -14,7 +14,6 @@ from pathlib import Path
 import structlog
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
-from sqlalchemy.orm import Session
 
 from mammography.ledger.alarms import AlarmKind, alarm_over, alarms, raise_alarm
 from mammography.ledger.commitment_requests import held
@@ -25,14 +24,23 @@ from mammography.ledger.tables import InstanceRow
 from node.arrival import holds
 from node.quarantine import Quarantine
 from node.reception import QUARANTINE
-from node.retention import remove_deleted
+from node.retention import image_uid, remove_deleted
 
 SETTLED_AFTER = timedelta(minutes=5)
 """Longer than an instance is between its name and its row, whatever another receiver is busy with."""
+AGAIN_AFTER = timedelta(days=1)
+"""A receiver may be killed and started again while this process lives."""
 STUDIES_A_STEP = 200
+ORPHANS_A_STEP = 20
+"""So few are moved while receivers wait."""
 MOST_ORPHANS = 200
 """A receiver leaves one for each association at most; where there are more, the ledger is not the one of these files."""
 MOST_ALARMS = 200
+"""Where more studies lost images, the data folder is not there."""
+IS_IT_THE_RIGHT_ONE = (
+    "Is the data folder the one of this ledger, is it mounted, was one of them restored from a backup? "
+    "Put that right and start the node again."
+)
 WITHOUT_ROW = (
     "It was on the disk when the receiver was ended, and not yet in the ledger: its sender was not told success, "
     "and sends it again."
@@ -42,7 +50,7 @@ _log = structlog.get_logger()
 
 
 class Repair:
-    """Compares ledger and data folder once, a piece at each sweep, so that nothing else waits for it.
+    """Compares ledger and data folder at the start and once a day, a piece at each sweep, so that nothing else waits for it.
 
     Files are looked at `SETTLED_AFTER` after the start, and only those that were written before it: what any receiver had
     begun by then is over. Even so nothing is recorded while an orphan is moved.
@@ -51,6 +59,9 @@ class Repair:
     def __init__(self, *, ledger: Ledger, data_dir: Path, most_orphans: int = MOST_ORPHANS) -> None:
         self._ledger, self._data_dir, self._most_orphans = ledger, data_dir, most_orphans
         self._started: datetime | None = None
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
         self._last_study, self._rows_done = "", False
         self._lost: dict[str, str] = {}
         self._folders: list[Path] | None = None
@@ -59,8 +70,10 @@ class Repair:
         self._done = False
 
     def sweep(self, *, now: datetime) -> int:
-        """Take the next piece, and return 1; 0 while there is nothing to do, and for ever once all is done."""
-        self._started = self._started or now
+        """Take the next piece, and return 1; 0 while there is nothing to do."""
+        if self._started is None or now >= self._started + AGAIN_AFTER:
+            self._started = now
+            self._begin_anew()
         if self._done:
             return 0
         if not self._rows_done:
@@ -100,7 +113,7 @@ class Repair:
         """Raise an alarm for each study that lost an image, and end those of studies that are whole again."""
         with self._ledger.read() as session:
             raised = {row.subject for row in alarms(session, limit=1000) if row.kind == AlarmKind.IMAGE_LOST}
-        for uid in sorted(self._lost)[:MOST_ALARMS]:
+        for uid in sorted(self._lost) if len(self._lost) <= MOST_ALARMS else ():
             with self._ledger.begin() as session:
                 raise_alarm(session, AlarmKind.IMAGE_LOST, uid, self._lost[uid], now=now)
         for uid in sorted(raised - self._lost.keys()):
@@ -113,7 +126,11 @@ class Repair:
 
     def _compare_files(self, folders: Sequence[Path], started: datetime) -> None:
         """Look for the rows of the next studies' files; remove those whose row says that they are deleted."""
-        files = {path: _uid_of(path) for folder in folders for path in _written_before(folder, started)}
+        written = [path for folder in folders for path in _written_before(folder, started)]
+        for path in written:
+            if path.suffix == ".part":
+                path.unlink(missing_ok=True)  # on its way to be put back when its receiver was ended
+        files = {path: image_uid(path) for path in written if path.suffix == ".dcm"}
         with self._ledger.read() as session:
             rows = held(session, list(files.values()))
         self._orphans += [path for path, uid in files.items() if uid not in rows]
@@ -127,13 +144,11 @@ class Repair:
 
     def _finish(self, now: datetime) -> None:
         """Put the orphans aside, unless there are too many, and say once what was done."""
-        self._done = True
         aside = 0
-        if len(self._orphans) > self._most_orphans:
-            with self._ledger.begin() as session:
-                self._too_many(session, now)
-        elif self._orphans:
+        if self._orphans and len(self._orphans) <= self._most_orphans:
             aside = self._put_aside(now)
+        self._ask_about_the_folder(now)
+        self._done = True
         if aside or self._leftovers or self._lost or self._orphans:
             _log.warning(
                 "start-up-repair",
@@ -144,14 +159,21 @@ class Repair:
             )
 
     def _put_aside(self, now: datetime) -> int:
-        """Move orphans into the quarantine, and return how many; who is recorded meanwhile is none."""
+        """Move orphans into the quarantine, a few at a time, and return how many."""
         quarantine = Quarantine(self._data_dir / QUARANTINE)
+        return sum(
+            self._put_some_aside(self._orphans[start : start + ORPHANS_A_STEP], quarantine, now)
+            for start in range(0, len(self._orphans), ORPHANS_A_STEP)
+        )
+
+    def _put_some_aside(self, orphans: Sequence[Path], quarantine: Quarantine, now: datetime) -> int:
+        """Move orphans and say why, while no instance can be recorded; return how many still were some."""
         moved = 0
         with self._ledger.begin() as session:
             hold_arrivals(session)
-            rows = held(session, [_uid_of(path) for path in self._orphans])
-            for path in self._orphans:
-                if _uid_of(path) in rows:
+            rows = held(session, [image_uid(path) for path in orphans])
+            for path in orphans:
+                if image_uid(path) in rows:
                     continue
                 sender = _sender_of(path)
                 try:
@@ -165,35 +187,39 @@ class Repair:
                         session,
                         at=now,
                         calling_ae_title=sender,
-                        sop_instance_uid=_uid_of(path),
+                        sop_instance_uid=image_uid(path),
                         reason=WITHOUT_ROW,
                         path=f"{QUARANTINE}/{name}",
                     )
         return moved
 
-    def _too_many(self, session: Session, now: datetime) -> None:
-        """Say that this is no work of a power cut; nothing is touched."""
-        sentence = (
-            f"{len(self._orphans)} files below studies/ are unknown to the ledger, the first is {self._orphans[0].name}. "
-            "Is it the ledger of this data folder, or was it restored from a backup? Nothing was moved. Their senders "
-            "may send them again."
-        )
-        raise_alarm(session, AlarmKind.FILES_WITHOUT_ROW, "studies", sentence, now=now)
+    def _ask_about_the_folder(self, now: datetime) -> None:
+        """Raise one alarm where ledger and data folder do not belong together, and end it where they do."""
+        doubts = []
+        if len(self._orphans) > self._most_orphans:
+            doubts.append(
+                f"{len(self._orphans)} files below studies/ are unknown to the ledger, the first is "
+                f"{self._orphans[0].name}; none was moved."
+            )
+        if len(self._lost) > MOST_ALARMS:
+            doubts.append(f"{len(self._lost)} studies of the ledger have images that are not below studies/.")
+        with self._ledger.begin() as session:
+            if doubts:
+                sentence = f"{' '.join(doubts)} {IS_IT_THE_RIGHT_ONE}"
+                raise_alarm(session, AlarmKind.DATA_FOLDER, "studies", sentence, now=now)
+            else:
+                because = "Ledger and files agree."
+                alarm_over(session, AlarmKind.DATA_FOLDER, "studies", now=now, because=because)
 
 
 def _written_before(folder: Path, moment: datetime) -> list[Path]:
-    """Return the images in a folder that were written before a moment."""
+    """Return the files in a folder that were written before a moment."""
     found = []
-    for path in sorted(folder.glob("*.dcm")):
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         with suppress(FileNotFoundError):  # retention of another node took it meanwhile
             if path.stat().st_mtime <= moment.timestamp():
                 found.append(path)
     return found
-
-
-def _uid_of(path: Path) -> str:
-    """Return the SOP Instance UID that a file is named for; other content of a known one has the same."""
-    return path.stem.partition(".conflict-")[0]
 
 
 def _sender_of(path: Path) -> str:

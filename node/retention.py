@@ -63,13 +63,9 @@ class Retention:
             count, size = len(given_up), sum(each.bytes for each in given_up)
         if not count:
             return
-        self.remove(study_instance_uid)
+        remove_deleted(self._ledger, self._data_dir, study_instance_uid)
         IMAGES_DELETED.inc(count)
         _log.info("images-deleted", study_instance_uid=study_instance_uid, images=count, bytes=size)
-
-    def remove(self, study_instance_uid: str) -> int:
-        """Remove the files of a study's deleted images; return how many there were."""
-        return remove_deleted(self._ledger, self._data_dir, study_instance_uid)
 
 
 def remove_deleted(ledger: Ledger, data_dir: Path, study_instance_uid: str) -> int:
@@ -92,9 +88,14 @@ def remove_deleted(ledger: Ledger, data_dir: Path, study_instance_uid: str) -> i
     return removed
 
 
+def image_uid(path: Path) -> str:
+    """Return the SOP Instance UID that a file is named for; other content that was kept beside has the same."""
+    return path.stem.partition(".conflict-")[0]
+
+
 def _files(data_dir: Path, study_instance_uid: str, deleted: Sequence[InstanceRow]) -> list[Path]:
     """Return the files of deleted images: those that rows name, and other content of the same SOP Instance UIDs."""
     uids = {each.sop_instance_uid for each in deleted}
     named = {data_dir / each.path for each in deleted}
-    beside = (data_dir / "studies" / study_instance_uid / "images").glob("*.conflict-*.dcm")
-    return sorted(named | {path for path in beside if path.name.partition(".conflict-")[0] in uids})
+    beside = (data_dir / "studies" / study_instance_uid / "images").glob("*.dcm")
+    return sorted(named | {path for path in beside if image_uid(path) in uids})

@@ -5,7 +5,16 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from mammography.settings_file import LedgerSection, QueueSection, ReaderSection, Section
 from mammography.uid import lawful
@@ -103,6 +112,16 @@ class AlarmsSection(Section):
     """Until every destination that is asked for commitment has committed; without one it may last."""
 
 
+def _age_or_never(given: object) -> object:
+    """Return an age, or "never"."""
+    if given == "never":
+        return given
+    try:
+        return TypeAdapter(Age).validate_python(given)
+    except ValidationError as refused:
+        raise ValueError('give an age such as "P30D", or "never"') from refused
+
+
 class RetentionSection(Section):
     """[retention]: how long received images are kept after their study's answer is where it belongs.
 
@@ -112,7 +131,7 @@ class RetentionSection(Section):
     of a busy screening unit (150 studies of four 17 MB views a day) are 300 GB.
     """
 
-    images: Age | Literal["never"] = timedelta(days=30)
+    images: Annotated[timedelta | Literal["never"], BeforeValidator(_age_or_never)] = timedelta(days=30)
     """An age such as "P30D", or "never": then the disk fills until the node refuses more."""
 
 

@@ -24,8 +24,8 @@ class AlarmKind(StrEnum):
     """A study waits for a person."""
     IMAGE_LOST = "image-lost"
     """The ledger knows an image whose file is not in the data folder, or not whole."""
-    FILES_WITHOUT_ROW = "files-without-row"
-    """More files of images than a power cut leaves are unknown to the ledger."""
+    DATA_FOLDER = "data-folder"
+    """Ledger and data folder differ by more than a power cut leaves."""
 
 
 ABOUT_STUDIES = frozenset(

@@ -7,7 +7,7 @@ the files go, under the lock of their study, so that none goes that a sender has
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from mammography.ledger.moves import lock_study, remember
@@ -42,12 +42,8 @@ def give_up_images(
     )
     if not given_up:
         return []
-    session.execute(
-        update(InstanceRow)
-        .where(InstanceRow.sop_instance_uid.in_([each.sop_instance_uid for each in given_up]))
-        .values(deleted_at=now)
-        .execution_options(synchronize_session="fetch")
-    )
+    for each in given_up:
+        each.deleted_at = now
     reason = (
         f"{len(given_up)} image(s) of it are deleted: it is {row.state} since {row.state_since:%Y-%m-%d}."
     )

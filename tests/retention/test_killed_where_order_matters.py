@@ -4,17 +4,23 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pydicom.dataset import Dataset
 
 from mammography.ledger.alarms import AlarmKind, alarms
 from mammography.ledger.engine import Ledger
-from mammography.ledger.studies import refusals
+from mammography.ledger.retention import give_up_images
+from mammography.ledger.studies import Recorded, refusals
+from mammography.study import StudyState
+from node.arrival import Announcement, data_set_digest, holds
 from node.commitment_provider import judge_commitment
-from node.reception import Announcement, _name
-from node.repair import MOST_ORPHANS, SETTLED_AFTER, Repair
+from node.reception import _name, _Sealed
+from node.repair import AGAIN_AFTER, MOST_ORPHANS, SETTLED_AFTER, Repair
+from node.retention import answered_states, remove_deleted
 from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram, screening_set, uid
 from tests.retention.conftest import AGE, RECEIVED, Store
 
@@ -41,17 +47,19 @@ def die_while_deleting(store: Store, url: str, *, files: int) -> None:
     assert died.returncode == -signal.SIGKILL, died.stderr.decode()
 
 
+def announced(image: Dataset) -> Announcement:
+    return Announcement(
+        sop_class_uid=FOR_PRESENTATION,
+        sop_instance_uid=str(image.SOPInstanceUID),
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        calling_ae_title="MODALITY7",
+    )
+
+
 def orphan(store: Store, name: str) -> Path:
     """What a receiver leaves that is killed between the name and the row."""
     image = mammogram(name)
-    arrival = store.reception.begin(
-        Announcement(
-            sop_class_uid=FOR_PRESENTATION,
-            sop_instance_uid=str(image.SOPInstanceUID),
-            transfer_syntax_uid="1.2.840.10008.1.2.1",
-            calling_ae_title="MODALITY7",
-        )
-    )
+    arrival = store.reception.begin(announced(image))
     arrival.write(encoded(image))
     arrival.seal()
     store.folder(name).mkdir(parents=True, exist_ok=True)
@@ -84,6 +92,23 @@ def test_what_is_sent_again_to_retention_that_died_is_kept(store: Store, ledger_
     repair(store)
     assert len(store.files("back")) == 4
     assert {row.deleted_at for row in store.instances("back")} == {None}
+
+
+def test_other_content_that_is_sent_to_retention_that_died_leaves_nothing_for_ever(
+    store: Store, ledger_url: str
+):
+    """The old file is still there, so that the new content is kept beside it; both go in the end."""
+    store.take(mammogram("both"))
+    store.bring_to("both", StudyState.COMMITTED)
+    die_while_deleting(store, ledger_url, files=0)
+    again = RECEIVED + AGE + MINUTE
+    store.take(mammogram("both", PatientID="corrected"), now=again)
+    assert len(store.files("both")) == 2
+    (row,) = store.instances("both")
+    assert data_set_digest(store.data_dir / row.path) == row.digest
+    store.bring_to("both", StudyState.COMMITTED, now=again)
+    assert store.retention().sweep(now=again + AGE) == 1
+    assert store.files("both") == []
 
 
 def test_a_file_without_a_row_goes_into_the_quarantine_with_its_reason(store: Store):
@@ -119,6 +144,20 @@ def test_files_wait_until_what_was_begun_is_over(store: Store):
     assert path.exists()
 
 
+def test_what_a_killed_receiver_leaves_later_is_found_a_day_later(store: Store):
+    now = datetime.now(UTC) + timedelta(seconds=5)
+    work = Repair(ledger=store.ledger, data_dir=store.data_dir)
+    for later in (timedelta(0), SETTLED_AFTER):
+        while work.sweep(now=now + later):
+            pass
+    path = orphan(store, "later")
+    for later in (AGAIN_AFTER / 2, AGAIN_AFTER, AGAIN_AFTER + SETTLED_AFTER):
+        assert path.exists()
+        while work.sweep(now=now + later):
+            pass
+    assert not path.exists()
+
+
 def test_more_files_without_rows_than_a_power_cut_leaves_are_not_touched(store: Store):
     """The ledger was restored from a backup, or is another one: these may be promised images."""
     paths = [orphan(store, f"unknown-{number}") for number in range(3)]
@@ -127,8 +166,21 @@ def test_more_files_without_rows_than_a_power_cut_leaves_are_not_touched(store: 
     assert all(path.exists() for path in paths)
     with store.ledger.read() as session:
         (alarm,) = alarms(session)
-    assert alarm.kind == AlarmKind.FILES_WITHOUT_ROW
+    assert alarm.kind == AlarmKind.DATA_FOLDER
     assert alarm.sentence.startswith("3 files below studies/ are unknown")
+    repair(store)
+    with store.ledger.read() as session:
+        assert not alarms(session), "three are what a power cut leaves"
+    assert not any(path.exists() for path in paths)
+
+
+def test_what_was_to_be_put_back_when_its_receiver_was_killed_is_removed(store: Store):
+    store.take_set("half")
+    half = store.folder("half") / "receiver-1.part"
+    half.write_bytes(b"half")
+    repair(store)
+    assert not half.exists()
+    assert len(store.files("half")) == 4
 
 
 @pytest.mark.parametrize("damage", ["gone", "short"])
@@ -162,3 +214,38 @@ def test_a_file_that_is_lost_is_put_back_before_the_same_bytes_are_acknowledged(
     store.take(mammogram("put-back", "L CC"))
     assert path.read_bytes() == content
     assert len(store.history("put-back")) == history
+
+
+def test_a_file_that_goes_between_its_name_and_its_row_is_put_back(store: Store):
+    """A sender finds the file that retention is about to remove: it must not be acknowledged without one."""
+    store.answered("between")
+    with store.ledger.begin() as session:
+        states = answered_states(commitment=True)
+        give_up_images(session, uid("between"), states=states, until=RECEIVED, now=RECEIVED + AGE)
+    image = mammogram("between", "L CC")
+    arrival = store.reception.begin(announced(image))
+    arrival.write(encoded(image))
+    arrival.seal()
+    path = _name(arrival, store.folder("between"))
+    row = store.reception._row(arrival, store.reception._examine(arrival), path, RECEIVED + AGE + MINUTE)
+    assert remove_deleted(store.ledger, store.data_dir, uid("between")) == 4
+    assert not path.exists()
+    assert store.reception._group.submit(_Sealed(row, arrival)) is Recorded.RESTORED
+    assert data_set_digest(path) == arrival.digest
+    assert store.files("between") == [path.name]
+
+
+def test_a_sender_and_retention_at_the_same_moment_leave_no_promise_without_a_file(store: Store):
+    store.answered("race")
+    now = RECEIVED
+    for _ in range(8):
+        now += 2 * AGE
+        with ThreadPoolExecutor(2) as both:
+            done = [
+                both.submit(store.take_set, "race", now=now),
+                both.submit(store.retention().sweep, now=now),
+            ]
+        for each in done:
+            each.result()
+        for row in store.instances("race"):
+            assert holds(store.data_dir / row.path, row.bytes) == (row.deleted_at is None)
