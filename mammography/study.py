@@ -42,6 +42,7 @@ class StudyEvent(StrEnum):
     GAVE_UP = "gave-up"
     RETRIED = "retried"
     DELIVERY_RETRIED = "delivery-retried"
+    IMAGES_DELETED = "images-deleted"
 
 
 _S, _E = StudyState, StudyEvent
@@ -75,6 +76,10 @@ TRANSITIONS: Mapping[tuple[StudyState, StudyEvent], StudyState] = {
     (_S.UNREADABLE, _E.RETRIED): _S.RECEIVING,
     # the answer stands, only its delivery failed
     (_S.FAILED, _E.DELIVERY_RETRIED): _S.REPORTED,
+    # the answer is where it belongs, and the images are old: their files go
+    (_S.DELIVERED, _E.IMAGES_DELETED): _S.DELIVERED,
+    (_S.COMMITTED, _E.IMAGES_DELETED): _S.COMMITTED,
+    (_S.UNREADABLE, _E.IMAGES_DELETED): _S.UNREADABLE,
 }
 """Every step that a study can take; what is not here cannot happen."""
 

@@ -30,6 +30,7 @@ from node.composition import (
     make_commitment,
     make_commitment_provider,
     make_completion,
+    make_retention,
     now,
     operations_of,
     tls_door_of,
@@ -98,6 +99,7 @@ def _dispatch(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> 
     """Judge what has arrived, ring for what waits, and compose what was read."""
     from node.clock import Clock
     from node.overdue import Overdue
+    from node.repair import Repair
     from node.reporting import Reporting
     from node.unknown_destinations import UnknownDestinations
 
@@ -107,8 +109,11 @@ def _dispatch(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> 
     )
     overdue = Overdue(ledger=ledger, ages=ages_of(settings))
     clock = Clock(ledger=ledger, lease=settings.reader.lease)
+    retention = make_retention(settings, ledger)
+    repair = Repair(ledger=ledger, data_dir=settings.node.data_dir)
     unknown = UnknownDestinations(ledger=ledger, names=[each.name for each in settings.destinations])
-    _sweep([clock.sweep, completion.sweep, reporting.sweep, overdue.sweep, unknown.sweep], stop)
+    steps = [clock.sweep, completion.sweep, reporting.sweep, overdue.sweep, unknown.sweep]
+    _sweep([*steps, retention.sweep, repair.sweep], stop)
 
 
 def _deliver(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> None:

@@ -30,6 +30,8 @@ _DIGESTED_AT_ONCE = 64 << 10
 _MOST_PIECES = 1000
 """Of one call to the system; more are joined first (IOV_MAX is 1024)."""
 _PIECE_BYTES = 1 << 20
+_LONGEST_HEADER = 1024
+"""Bytes before the data set; some 350."""
 _META_ELEMENT = Struct("<HH2sH")
 _LONG_META_ELEMENT = Struct("<HH2sHI")
 _META_BEGIN = Struct("<128x4sHH2sHI")
@@ -236,14 +238,29 @@ def _meta(element: int, representation: bytes, text: str) -> bytes:
 
 
 def data_set_digest(path: Path) -> str:
-    """Return the XXH3-128 of the data set in a file that this module wrote, without its Part 10 header."""
+    """Return the XXH3-128 of the data set in a file that this module wrote, without its Part 10 header.
+
+    Of a file that a power cut left without a whole header it is empty: no data set has that.
+    """
     digest = xxhash.xxh3_128()
     with path.open("rb") as file:
-        group_length = int(_META_BEGIN.unpack(file.read(_META_BEGIN.size))[-1])
+        header = file.read(_META_BEGIN.size)
+        if len(header) < _META_BEGIN.size:
+            return ""
+        group_length = int(_META_BEGIN.unpack(header)[-1])
         file.seek(group_length, os.SEEK_CUR)
         while piece := file.read(_PIECE_BYTES):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def holds(path: Path, data_set_bytes: int) -> bool:
+    """Return whether a file of ours is there and as long as one with so long a data set must be."""
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return False
+    return data_set_bytes < size <= data_set_bytes + _LONGEST_HEADER
 
 
 def write_all(descriptor: int, pieces: Sequence[bytes | memoryview]) -> int:

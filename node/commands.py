@@ -9,6 +9,7 @@ from node.alarm_commands import alarm_commands
 from node.caller_commands import caller_commands
 from node.command_options import Config, settings_of
 from node.destination_commands import destination_commands
+from node.disk_commands import disk
 from node.study_commands import study_commands
 
 ROLE_HELP = {
@@ -28,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.command("up", help=up.__doc__)(up)
     for role, text in ROLE_HELP.items():
         app.command(role, help=text)(_role_command(role))
+    app.command("disk", help=disk.__doc__)(disk)
     app.add_typer(study_commands(), name="study")
     app.add_typer(caller_commands(), name="caller")
     app.add_typer(alarm_commands(), name="alarm")

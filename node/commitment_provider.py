@@ -26,6 +26,7 @@ from mammography.ledger.engine import Ledger
 from mammography.ledger.signals import SignalSource, record_signal
 from mammography.ledger.tables import CommitmentRequestRow, InstanceRow
 from mammography.uid import lawful
+from node.arrival import holds
 from node.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, REQUEST_STORAGE_COMMITMENT
 from node.delivery import GIVE_UP_AFTER, back_off, clock_from
 from node.dimse_status import INVALID_ARGUMENT_VALUE, NO_SUCH_ACTION, NO_SUCH_SOP_INSTANCE
@@ -296,15 +297,11 @@ def _asked(information: Dataset) -> tuple[str, list[Reference]]:
 
 def _failure_reason(reference: Reference, row: InstanceRow | None, data_dir: Path) -> int:
     """Return why we do not keep an instance; 0 where we do."""
-    if row is None:
+    if row is None or row.deleted_at is not None:
         return NO_SUCH_OBJECT_INSTANCE
     if row.sop_class_uid != reference[0]:
         return CLASS_INSTANCE_CONFLICT
-    try:
-        whole = (data_dir / row.path).stat().st_size > row.bytes
-    except OSError:
-        whole = False
-    return 0 if whole else PROCESSING_FAILURE
+    return 0 if holds(data_dir / row.path, row.bytes) else PROCESSING_FAILURE
 
 
 def _by_study(rows: Iterable[InstanceRow]) -> dict[str, set[str]]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from node.completion import Completion
     from node.delivery import Destination
     from node.operations import Operations
+    from node.retention import Retention
 
 
 class CannotStart(Exception):
@@ -53,6 +54,19 @@ def ages_of(settings: NodeSettings) -> dict[StudyState, timedelta]:
     if any(destination.commitment for destination in settings.destinations):
         ages[StudyState.DELIVERED] = settings.alarms.delivered
     return ages
+
+
+def make_retention(settings: NodeSettings, ledger: Ledger) -> "Retention":
+    """Return who deletes images whose answer is where it belongs."""
+    from node.retention import Retention, answered_states
+
+    age = settings.retention.images
+    return Retention(
+        ledger=ledger,
+        data_dir=settings.node.data_dir,
+        age=None if age == "never" else age,
+        states=answered_states(commitment=any(each.commitment for each in settings.destinations)),
+    )
 
 
 def make_commitment(settings: NodeSettings, ledger: Ledger) -> "Commitment":

@@ -46,7 +46,7 @@ def list_destinations(as_json: AsJson = False, config: Config = None) -> None:
         return
     table = Table("destination", "objects waiting", "studies", "since", "why", box=None, pad_edge=False)
     for name in names:
-        known = name if name in configured else f"{name} (not in the settings)"
+        known = name if name in configured else f"{name}, not in the settings"
         each = held_up.get(name)
         if each is None:
             table.add_row(known, "0", "0", "", "")

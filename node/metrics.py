@@ -20,10 +20,13 @@ REJECTIONS = Counter(
 )
 RECEIVED_BYTES = Counter("mammocalc_received_bytes", "Bytes that came in over associations.")
 INSTANCES = Counter(
-    "mammocalc_instances", "Instances that came: new, same, conflict, refused or exhausted.", ["outcome"]
+    "mammocalc_instances",
+    "Instances that came: new, same, restored, conflict, refused or exhausted.",
+    ["outcome"],
 )
 KEEPING_SECONDS = Histogram(
     "mammocalc_keeping_seconds",
     "From the last byte of an instance to its place on the disk and in the ledger.",
     buckets=_SECONDS,
 )
+IMAGES_DELETED = Counter("mammocalc_images_deleted", "Images whose file retention has deleted.")

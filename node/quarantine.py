@@ -29,7 +29,7 @@ class Quarantine:
         """Keep the bytes of a sealed arrival, and return the file's name; nothing where there are none, or no room."""
         if not 0 < arrival.bytes <= self._most_bytes:
             return ""
-        name = f"{now:%Y%m%dT%H%M%S%f}-{uuid4().hex[:8]}.dcm"
+        name = _new_name(now)
         with self._lock:
             try:
                 self._make_room(arrival.bytes)
@@ -37,6 +37,21 @@ class Quarantine:
             except OSError as failure:
                 _log.warning("not-quarantined", reason=failure.strerror or str(failure))
                 return ""
+        return name
+
+    def take(self, path: Path, *, now: datetime) -> str:
+        """Move a file in from elsewhere in the data folder, and return its name here; nothing where there is no room.
+
+        Raises:
+            OSError: if it is gone, or cannot be moved.
+        """
+        size = path.stat().st_size
+        if size > self._most_bytes:
+            return ""
+        name = _new_name(now)
+        with self._lock:
+            self._make_room(size)
+            path.rename(self._folder / name)
         return name
 
     def _make_room(self, wanted: int) -> None:
@@ -48,3 +63,8 @@ class Quarantine:
                 return
             path.unlink(missing_ok=True)
             total -= size
+
+
+def _new_name(now: datetime) -> str:
+    """Return a name that sorts by age."""
+    return f"{now:%Y%m%dT%H%M%S%f}-{uuid4().hex[:8]}.dcm"

@@ -7,15 +7,19 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
+from mammography.ledger.commitment_requests import held
 from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import ArrivedInstance, Recorded, record_instances, record_refusal
 from mammography.uid import lawful
-from node.arrival import Announcement, Arrival, data_set_digest, exhausted
+from node.arrival import Announcement, Arrival, data_set_digest, exhausted, holds
 from node.dimse_status import InstanceMismatch, InstanceRefused, StorageExhausted
+from node.disk import MINIMUM_FREE_BYTES
 from node.group_commit import GroupCommit
 from node.instance_header import InstanceHeader, read_instance_header
 from node.metrics import INSTANCES, KEEPING_SECONDS
@@ -25,13 +29,17 @@ from node.survival import Survives
 
 _log = structlog.get_logger()
 
-MINIMUM_FREE_BYTES = 1 << 30
-"""What the disk keeps free for results and for the ledger."""
-
 QUARANTINE = "quarantine"
 """The folder, below the data folder, of what was refused for its content."""
 
 _FOLDERS_REMEMBERED = 4096
+
+
+class _Sealed(NamedTuple):
+    """An arrival that has its final name, and what the ledger is to know of it."""
+
+    instance: ArrivedInstance
+    arrival: Arrival
 
 
 class Reception:
@@ -152,7 +160,7 @@ class Reception:
             path = self._name(arrival, images)
         except OSError as failure:
             raise exhausted(failure) from failure
-        recorded = self._group.submit(self._row(arrival, header, path, now))
+        recorded = self._group.submit(_Sealed(self._row(arrival, header, path, now), arrival))
         if recorded is Recorded.CONFLICT:
             _set_beside(path, images / _conflict_name(arrival))
         INSTANCES.labels(recorded.value).inc()
@@ -211,24 +219,51 @@ class Reception:
             study_date=header.study_date,
         )
 
-    def _settle(self, group: Sequence[ArrivedInstance]) -> Sequence[Recorded | Exception]:
+    def _settle(self, group: Sequence[_Sealed]) -> Sequence[Recorded | Exception]:
         """Bring the names of files to the disk, and their rows into the ledger, for all that came together."""
         try:
             if self._syncs:
-                for folder in {(self._data_dir / instance.path).parent for instance in group}:
+                for folder in {(self._data_dir / each.instance.path).parent for each in group}:
                     sync_folder(folder)
+            with self._ledger.begin() as session:
+                recorded = record_instances(session, [each.instance for each in group])
+                self._see_that_they_are_there(session, group, recorded)
+            return recorded
         except OSError as failure:
             return [exhausted(failure)] * len(group)
-        try:
-            with self._ledger.begin() as session:
-                return record_instances(session, group)
         except SQLAlchemyError as failure:
             if len(group) > 1 and isinstance(failure, DataError | IntegrityError):
-                return [self._settle([instance])[0] for instance in group]  # one of them spoils it
+                return [self._settle([each])[0] for each in group]  # one of them spoils it
             _log.error("ledger-away", reason=_in_one_line(failure))
             away = StorageExhausted("The ledger cannot be written now.")
             away.__cause__ = failure
             return [away] * len(group)
+
+    def _see_that_they_are_there(
+        self, session: Session, group: Sequence[_Sealed], recorded: Sequence[Recorded]
+    ) -> None:
+        """Put back what retention or a repair removed since it was named, while the study's lock keeps both out.
+
+        Of the same bytes again the file that counts is the one that the row names; it may be lost.
+        """
+        again = [
+            each.instance.sop_instance_uid
+            for each, became in zip(group, recorded, strict=True)
+            if became is Recorded.SAME
+        ]
+        rows = held(session, again)
+        for each, became in zip(group, recorded, strict=True):
+            row = rows.get(each.instance.sop_instance_uid) if became is Recorded.SAME else None
+            path = self._data_dir / (row.path if row else each.instance.path)
+            if became is Recorded.CONFLICT or holds(path, each.arrival.bytes):
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            whole = path.with_name(each.arrival.path.name)
+            os.link(each.arrival.path, whole)
+            whole.replace(path)
+            if self._syncs:
+                sync_folder(path.parent)
+            _log.warning("file-put-back", sop_instance_uid=each.instance.sop_instance_uid)
 
     def _record_refusal(
         self,

@@ -31,6 +31,7 @@ from mammography.ledger.deliveries import (
 from mammography.ledger.engine import Ledger
 from mammography.ledger.findings import assessment_of
 from mammography.ledger.moves import lock_study, remember
+from mammography.ledger.retention import what_was_deleted
 from mammography.ledger.studies import LostRace, advance, in_state, instances_of
 from mammography.ledger.tables import DeliveryRow, StudyRow
 from mammography.mammogram import UnreadableMammogram, open_header, open_mammogram
@@ -161,12 +162,15 @@ class Reporting:
         """Return what the answer to a study is made of, as the ledger has it."""
         with self._ledger.read() as session:
             assessment = assessment_of(session, row.study_instance_uid, row.revision)
-            paths = {
-                each.sop_instance_uid: each.path for each in instances_of(session, row.study_instance_uid)
-            }
+            arrived = instances_of(session, row.study_instance_uid)
+            paths = {each.sop_instance_uid: each.path for each in arrived}
+            wanted = {image.sop_instance_uid for image in assessment.images} if assessment else set()
+            deleted = what_was_deleted([each for each in arrived if each.sop_instance_uid in wanted])
             earlier = previous_reports(session, row.study_instance_uid, row.revision)
         if assessment is None:
             raise CannotReport(f"The ledger holds no assessment of its revision {row.revision}.")
+        if deleted:
+            raise CannotReport(deleted)
         missing = [
             image.sop_instance_uid for image in assessment.images if image.sop_instance_uid not in paths
         ]

@@ -189,6 +189,7 @@ def _instance_facts(row: InstanceRow) -> dict[str, Any]:
         "note": "" if row.sop_class_uid in MAMMOGRAPHY_CLASSES else "stored, not read: no mammogram",
         "sop_instance_uid": row.sop_instance_uid,
         "path": row.path,
+        "deleted": f"file deleted on {row.deleted_at:%Y-%m-%d}" if row.deleted_at else "",
     }
 
 

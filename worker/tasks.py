@@ -7,6 +7,7 @@ import structlog
 
 from mammography.finding import Assessment, ReadStatus
 from mammography.ledger.findings import store_assessment
+from mammography.ledger.retention import what_was_deleted
 from mammography.ledger.studies import LostRace, advance, claim, give_back, instances_of
 from mammography.ledger.tables import StudyRow
 from mammography.study import StudyEvent, StudyState
@@ -31,13 +32,15 @@ def read_study(workplace: Workplace, study_instance_uid: str) -> None:
             claimed = claim(
                 session, study_instance_uid, owner=workplace.owner, now=now(), lease=workplace.lease
             )
-            paths = [
-                workplace.data_dir / instance.path
-                for instance in instances_of(session, study_instance_uid)
-                if instance.modality == "MG"
-            ]
+            images = [each for each in instances_of(session, study_instance_uid) if each.modality == "MG"]
+            deleted = what_was_deleted(images)
+            paths = [workplace.data_dir / each.path for each in images]
         if claimed is None:
             _log.info("nothing-to-read")
+            return
+        if deleted:
+            _log.error("image-missing", reason=deleted)
+            _give_back(workplace, claimed, deleted, most_claims=1)
             return
         try:
             _read(workplace, claimed, paths)

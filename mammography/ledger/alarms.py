@@ -24,9 +24,20 @@ class AlarmKind(StrEnum):
     """A study waits for a person."""
     DESTINATION_UNKNOWN = "destination-unknown"
     """Objects wait for a destination that the settings no longer name."""
+    IMAGE_LOST = "image-lost"
+    """The ledger knows an image whose file is not in the data folder, or not whole."""
+    DATA_FOLDER = "data-folder"
+    """Ledger and data folder differ by more than a power cut leaves."""
 
 
-ABOUT_STUDIES = frozenset({AlarmKind.INSTANCE_CONFLICT, AlarmKind.STUDY_OVERDUE, AlarmKind.STUDY_FAILED})
+ABOUT_STUDIES = frozenset(
+    {
+        AlarmKind.INSTANCE_CONFLICT,
+        AlarmKind.STUDY_OVERDUE,
+        AlarmKind.STUDY_FAILED,
+        AlarmKind.IMAGE_LOST,
+    }
+)
 """The kinds whose subject is a Study Instance UID."""
 
 

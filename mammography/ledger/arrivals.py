@@ -33,6 +33,8 @@ class Recorded(StrEnum):
     """The same bytes came before: nothing changed."""
     CONFLICT = "conflict"
     """Other bytes came before under the same SOP Instance UID; the first stay, the history says so."""
+    RESTORED = "restored"
+    """It came before and its file was deleted since: it is kept again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +139,8 @@ def record_refusal(
 def _record_again(session: Session, row: StudyRow, instance: ArrivedInstance) -> Recorded:
     """Say whether an instance that the ledger holds already is the same; a conflict goes into the history."""
     first = session.get_one(InstanceRow, instance.sop_instance_uid)
+    if first.deleted_at is not None and first.study_instance_uid == instance.study_instance_uid:
+        return _restore(session, row, first, instance)
     same_bytes = first.digest in ("", instance.digest)  # a row from before there were such digests has none
     if same_bytes and first.study_instance_uid == instance.study_instance_uid:
         return Recorded.SAME
@@ -163,6 +167,29 @@ def _record_again(session: Session, row: StudyRow, instance: ArrivedInstance) ->
         now=instance.received_at,
     )
     return Recorded.CONFLICT
+
+
+def _restore(session: Session, row: StudyRow, first: InstanceRow, instance: ArrivedInstance) -> Recorded:
+    """Keep an instance again whose file was deleted; only other bytes, or a study that lacks it, are read.
+
+    Of the bytes that were deleted nothing is left to be kept beside: whatever comes is the instance now.
+    """
+    same_bytes = first.digest in ("", instance.digest)
+    deleted_at = first.deleted_at
+    for name, value in _instance_columns(instance).items():
+        if name not in ("sop_instance_uid", "study_instance_uid"):
+            setattr(first, name, value)
+    session.flush()
+    reason = (
+        f"{instance} arrived again from {clean(instance.calling_ae_title)}"
+        f"{'' if same_bytes else ' with other content'}: its file, deleted on {deleted_at:%Y-%m-%d}, is kept again."
+    )
+    if same_bytes and row.state not in _WANTS_IMAGES:
+        event = StudyEvent.INSTANCE_STORED
+        remember(session, row, at=instance.received_at, event=event, reason=reason, seen=row.state)
+    else:
+        _open_again(session, row, instance, reason)
+    return Recorded.RESTORED
 
 
 def _open_again(session: Session, row: StudyRow, instance: ArrivedInstance, reason: str) -> None:
@@ -258,7 +285,7 @@ def _study_columns(instance: ArrivedInstance) -> dict[str, object]:
 
 
 def _instance_columns(instance: ArrivedInstance) -> dict[str, object]:
-    return {name: _fitting(name, getattr(instance, name)) for name in _INSTANCE_COLUMNS}
+    return {name: _fitting(name, getattr(instance, name, None)) for name in _INSTANCE_COLUMNS}
 
 
 def _insert_missing(
@@ -291,6 +318,8 @@ _ARRIVED_LAST = (
     .values(reason=bindparam("why"), last_instance_at=bindparam("at"), claims=0)
 )
 _INSTANCE_COLUMNS = tuple(column.name for column in InstanceRow.__table__.columns)
+_WANTS_IMAGES = frozenset({StudyState.RECEIVING, StudyState.QUEUED, StudyState.READING, StudyState.FAILED})
+"""Where a study is not read yet, or could not be: an image that comes back is a reason to look again."""
 
 
 _LENGTHS: Mapping[str, int] = {

@@ -143,6 +143,11 @@ class InstanceRow(Table):
     """XXH3-128 of the data set as received, without the Part 10 header; empty in rows from before revision 0005."""
     calling_ae_title: Mapped[str] = mapped_column(String(16))
     received_at: Mapped[datetime]
+    """When it came; of one whose file had been deleted, when it came again."""
+    deleted_at: Mapped[datetime | None]
+    """When retention gave its file up: said here first, then the file goes. What was received is not forgotten."""
+
+    __table_args__ = (Index("ix_instance_deleted_at_received_at", "deleted_at", "received_at"),)
 
 
 class HistoryRow(Table):

@@ -63,12 +63,17 @@ def day(date: str) -> str:
 
 
 def size(count: int) -> str:
-    """Return a number of bytes as people say it: "912 bytes", "18 KB", "17.0 MB"."""
+    """Return a number of bytes as people say it: "912 bytes", "18 KB", "17.0 MB", "1.1 GB"."""
     if count < 1000:
         return f"{count} bytes"
     if count < 1_000_000:
         return f"{count / 1000:.0f} KB"
-    return f"{count / 1_000_000:.1f} MB"
+    millions = count / 1_000_000
+    for unit in ("MB", "GB"):
+        if millions < 1000:
+            return f"{millions:.1f} {unit}"
+        millions /= 1000
+    return f"{millions:.1f} TB"
 
 
 def uid_name(uid: str) -> str:

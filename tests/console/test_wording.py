@@ -26,7 +26,16 @@ def test_an_age_is_said_in_its_largest_useful_unit(span, said):
     assert wording.age(span) == said
 
 
-@pytest.mark.parametrize(("count", "said"), [(912, "912 bytes"), (18_200, "18 KB"), (17_039_360, "17.0 MB")])
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (912, "912 bytes"),
+        (18_200, "18 KB"),
+        (17_039_360, "17.0 MB"),
+        (1 << 30, "1.1 GB"),
+        (4_000_000_000_000, "4.0 TB"),
+    ],
+)
 def test_a_size_is_said_as_people_say_it(count, said):
     assert wording.size(count) == said
 

@@ -11,7 +11,7 @@ COMMANDS = [
         [word]
         for word in ("up", "receive", "dispatch", "deliver", "console", "work", "read", "phantom", "train")
     ],
-    *[[word] for word in ("evaluate", "demo", "study", "config", "check", "reader-study")],
+    *[[word] for word in ("evaluate", "demo", "study", "config", "check", "reader-study", "disk")],
     *[["study", word] for word in ("list", "show", "history", "retry", "export")],
     *[["config", word] for word in ("check", "show")],
     *[["reader-study", word] for word in ("analyze", "design", "simulate")],

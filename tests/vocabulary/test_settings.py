@@ -58,6 +58,8 @@ def test_every_mistake_is_reported_at_once_and_by_its_name(tmp_path):
         ('[[callers]]\nae_title = "A"\nhost = "10.0.0.0/99"', "[callers].0"),
         ('[node]\nstorage_classes = ["1.2.x"]', "[node].storage_classes.0"),
         ('[[callers]]\nae_title = "A"\ncommitment_port = 0', "[callers].0.commitment_port"),
+        ('[retention]\nimages = "sometimes"', "[retention].images in"),
+        ('[retention]\nimages = "PT0S"', 'give an age such as "P30D", or "never"'),
     ],
 )
 def test_a_mistake_is_a_sentence_that_names_it(tmp_path, text, told):
@@ -82,6 +84,19 @@ def test_a_caller_may_come_from_a_network(tmp_path):
         NodeSettings, written(tmp_path, '[[callers]]\nae_title = "MOD1"\nhost = "10.1.2.3/8"')
     )
     assert str(settings.callers[0].network) == "10.0.0.0/8"
+
+
+@pytest.mark.parametrize(
+    ("text", "kept_for"),
+    [
+        ("", timedelta(days=30)),
+        ('[retention]\nimages = "P1W"', timedelta(days=7)),
+        ('[retention]\nimages = "P400D"', timedelta(days=400)),
+        ('[retention]\nimages = "never"', "never"),
+    ],
+)
+def test_images_are_kept_for_an_age_or_for_ever(tmp_path, text, kept_for):
+    assert load_settings(NodeSettings, written(tmp_path, text)).retention.images == kept_for
 
 
 def test_two_ports_cannot_be_one(tmp_path):

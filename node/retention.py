@@ -1,0 +1,101 @@
+"""Received images are deleted when their answer is where it belongs and old enough; never before (ADR 0018)."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from mammography.ledger.engine import Ledger
+from mammography.ledger.retention import give_up_images, still_deleted, studies_with_old_images
+from mammography.ledger.tables import InstanceRow
+from mammography.study import StudyState
+from node.metrics import IMAGES_DELETED
+
+BETWEEN_LOOKS = timedelta(minutes=1)
+STUDIES_A_LOOK = 20
+
+_log = structlog.get_logger()
+
+
+def answered_states(*, commitment: bool) -> frozenset[StudyState]:
+    """Return where a study's answer is where it belongs; `commitment` is whether a destination commits to answers.
+
+    Where one does, DELIVERED is not enough: an object that it does not commit to is sent again. Of an UNREADABLE study
+    nothing is sent.
+    """
+    settled = {StudyState.COMMITTED, StudyState.UNREADABLE}
+    return frozenset(settled if commitment else settled | {StudyState.DELIVERED})
+
+
+class Retention:
+    """Deletes the images of studies that have been in one of `states` for `age`; None is never.
+
+    The ledger says first that an image is deleted, then its file goes. A process that dies in between leaves files that
+    nobody is promised; the repair of the next start removes them.
+    """
+
+    def __init__(
+        self, *, ledger: Ledger, data_dir: Path, age: timedelta | None, states: Collection[StudyState]
+    ) -> None:
+        self._ledger, self._data_dir, self._age = ledger, data_dir, age
+        self._states = frozenset(states)
+        self._looked_at: datetime | None = None
+
+    def sweep(self, *, now: datetime) -> int:
+        """Look, every now and then, and delete the images of a few studies; return of how many."""
+        if self._age is None:
+            return 0
+        if self._looked_at is not None and self._looked_at <= now < self._looked_at + BETWEEN_LOOKS:
+            return 0
+        until = now - self._age
+        with self._ledger.read() as session:
+            studies = studies_with_old_images(session, states=self._states, until=until, limit=STUDIES_A_LOOK)
+        for study_instance_uid in studies:
+            self._delete(study_instance_uid, until, now)
+        self._looked_at = None if len(studies) == STUDIES_A_LOOK else now
+        return len(studies)
+
+    def _delete(self, study_instance_uid: str, until: datetime, now: datetime) -> None:
+        """Give the images of one study up, then remove their files."""
+        with self._ledger.begin() as session:
+            given_up = give_up_images(session, study_instance_uid, states=self._states, until=until, now=now)
+            count, size = len(given_up), sum(each.bytes for each in given_up)
+        if not count:
+            return
+        remove_deleted(self._ledger, self._data_dir, study_instance_uid)
+        IMAGES_DELETED.inc(count)
+        _log.info("images-deleted", study_instance_uid=study_instance_uid, images=count, bytes=size)
+
+
+def remove_deleted(ledger: Ledger, data_dir: Path, study_instance_uid: str) -> int:
+    """Remove the files of images that the ledger says are deleted, and what was kept beside them; return how many.
+
+    Under the study's lock: an image that was sent again meanwhile is no longer deleted, and one that is being sent
+    finds its file gone and puts it there before it is promised.
+    """
+    removed = 0
+    with ledger.begin() as session:
+        for path in _files(data_dir, study_instance_uid, still_deleted(session, study_instance_uid)):
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                continue
+            except OSError as refused:
+                _log.error("file-not-deleted", path=str(path), reason=refused.strerror)
+                continue
+            removed += 1
+    return removed
+
+
+def image_uid(path: Path) -> str:
+    """Return the SOP Instance UID that a file is named for; other content that was kept beside has the same."""
+    return path.stem.partition(".conflict-")[0]
+
+
+def _files(data_dir: Path, study_instance_uid: str, deleted: Sequence[InstanceRow]) -> list[Path]:
+    """Return the files of deleted images: those that rows name, and other content of the same SOP Instance UIDs."""
+    uids = {each.sop_instance_uid for each in deleted}
+    named = {data_dir / each.path for each in deleted}
+    beside = (data_dir / "studies" / study_instance_uid / "images").glob("*.dcm")
+    return sorted(named | {path for path in beside if image_uid(path) in uids})
