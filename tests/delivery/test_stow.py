@@ -289,11 +289,17 @@ def test_an_object_that_is_not_answered_is_tried_again_and_holds_up_no_other(nod
     assert node.state(study) == StudyState.DELIVERED
 
 
-def test_a_service_that_sends_a_byte_now_and_then_is_left_after_the_timeout(node):
+@pytest.mark.parametrize(
+    ("at_once", "slowly"),
+    [(b"", b"HTTP/1.1 200 OK\r\n" * 20), (b"HTTP/1.1 200 OK\r\n\r\n{}", b" " * 300)],
+    ids=["headers", "a body of unknown length"],
+)
+def test_a_service_that_sends_a_byte_now_and_then_is_left_after_the_timeout(node, at_once, slowly):
     def drip(listener):
         caller, _ = listener.accept()
         with closing(caller):
-            for letter in b"HTTP/1.1 200 OK\r\n" * 20:
+            caller.sendall(at_once)
+            for letter in slowly:
                 try:
                     caller.sendall(bytes([letter]))
                 except OSError:
@@ -310,6 +316,7 @@ def test_a_service_that_sends_a_byte_now_and_then_is_left_after_the_timeout(node
         deliver(node)
         assert time.monotonic() - began < 3
         dripping.join()
+    assert states(node, study) == {DeliveryState.PENDING}
     assert "web closed the connection or did not answer the STOW-RS request in 1 s." in reasons(node, study)
 
 
