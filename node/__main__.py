@@ -107,6 +107,7 @@ def _dispatch(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> 
     overdue = Overdue(ledger=ledger, ages=ages_of(settings))
     clock = Clock(ledger=ledger, lease=settings.reader.lease)
     _sweep([clock.sweep, completion.sweep, reporting.sweep, overdue.sweep], stop)
+    completion.close()
 
 
 def _deliver(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> None:

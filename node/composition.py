@@ -10,6 +10,7 @@ from mammography.study import StudyState
 from node.settings import DestinationSection, NodeSettings
 
 if TYPE_CHECKING:
+    from node.archive import Archive
     from node.association import TlsDoor
     from node.callers import Caller
     from node.commitment import Commitment
@@ -38,6 +39,21 @@ def make_completion(settings: NodeSettings, ledger: Ledger) -> "Completion":
         longest_wait=settings.completion.longest_wait,
         most_claims=settings.reader.most_claims,
         ring=Doorbell(settings.queue.url).ring,
+        archive=_archive_of(settings),
+    )
+
+
+def _archive_of(settings: NodeSettings) -> "Archive | None":
+    """Return who asks the archive that may be asked."""
+    from node.archive import Archive, Peer
+
+    asked = settings.completion.ask
+    if asked is None:
+        return None
+    return Archive(
+        peer=Peer(ae_title=asked.ae_title, host=asked.host, port=asked.port, timeout=asked.timeout),
+        calling_ae_title=settings.node.ae_title,
+        ask_again_after=settings.completion.quiet_period,
     )
 
 

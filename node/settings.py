@@ -93,6 +93,16 @@ class ConsoleSection(Section):
     port: Port = 8080
 
 
+class ArchiveSection(Section):
+    """[completion.ask]: an archive that is asked how many images a study has (C-FIND)."""
+
+    ae_title: AeTitle
+    host: Host
+    port: Port
+    timeout: timedelta = Field(default=timedelta(seconds=10), ge=timedelta(seconds=1))
+    """How long each of its answers is waited for; a study waits twice as long at most."""
+
+
 class CompletionSection(Section):
     """[completion]."""
 
@@ -100,6 +110,8 @@ class CompletionSection(Section):
     """How long nothing must arrive before an incomplete set is read."""
     longest_wait: timedelta = Field(default=timedelta(minutes=15), gt=timedelta(0))
     """After this time a study is read, whatever still arrives."""
+    ask: ArchiveSection | None = None
+    """An archive that may hold more of a study than came by the end of the quiet period."""
 
     @model_validator(mode="after")
     def _the_bound_is_the_longer_one(self) -> Self:
