@@ -58,6 +58,28 @@ class SenderList:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveList:
+    """What an archive that was asked says it holds of a study's mammograms: their UIDs, or their number, or nothing."""
+
+    name: str
+    classes: Mapping[str, str] | None = None
+    """SOP Instance UID -> SOP Class UID, which is empty where it does not say."""
+    count: int | None = None
+    """Of the images in its mammography series."""
+    silence: str = ""
+    """Why it says neither, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What is here beside what an archive holds."""
+
+    more: bool
+    """The archive has mammograms that have yet to come."""
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What is to be done with a study that is arriving."""
 
@@ -79,12 +101,14 @@ def judge(  # noqa: PLR0913  all that a verdict rests on
     quiet_period: timedelta,
     longest_wait: timedelta,
     listed: str = "",
+    archive: Comparison | None = None,
 ) -> Verdict:
     """Return whether a study has arrived.
 
     It has when all four views of the screening set are here, in either presentation intent, and no sender is
     still sending (`association_ended`); or when its sender says so (`listed`, in words); or when nothing arrived for `quiet_period` since `last_at`; or when
-    `longest_wait` has passed since `first_at`, the first instance of this round. A study without a mammogram
+    `longest_wait` has passed since `first_at`, the first instance of this round. Where an `archive` has more than is
+    here, the quiet period alone ends nothing. A study without a mammogram
     is not readable, which is known only when nothing more is waited for.
     """
     missing = _missing(images)
@@ -99,7 +123,10 @@ def judge(  # noqa: PLR0913  all that a verdict rests on
     here = _presence(mammograms, missing)
     if not wait:
         return Verdict(complete=False, readable=True, reason=f"may be sent more; {here}")
-    return Verdict(complete=True, readable=True, reason=f"{wait}; {here}")
+    if archive is None or listed:
+        return Verdict(complete=True, readable=True, reason=f"{wait}; {here}")
+    held_back = archive.more and now - first_at < longest_wait
+    return Verdict(complete=not held_back, readable=True, reason=f"{wait}; {archive.words}; {here}")
 
 
 def all_listed(
@@ -124,6 +151,26 @@ def all_listed(
         if one.is_commitment and set(images) <= set(one.instances) <= here:
             return "the sender's request for Storage Commitment lists all that is here"
     return ""
+
+
+def compare(images: Mapping[str, ArrivedView], archive: ArchiveList) -> Comparison:
+    """Return what an archive has that has yet to come; `images` are those that are here, by SOP Instance UID.
+
+    Only the SOP classes of mammograms that came count: an archive may get For Processing images that we never do.
+    """
+    if archive.classes is not None:
+        expected = {image.sop_class_uid for image in images.values() if image.is_mammogram} | {""}
+        there = {uid for uid, sop_class_uid in archive.classes.items() if sop_class_uid in expected}
+        has = f"{archive.name} has {_count(len(there), 'image', 'images')} of it"
+        missing = len(there - images.keys())
+        if missing:
+            return Comparison(more=True, words=f"{has}, {missing} of them not here")
+        return Comparison(more=False, words=f"{has}, and none that is not here")
+    if archive.count is not None:
+        here = sum(image.modality == "MG" for image in images.values())
+        has = f"{archive.name} counts {_count(archive.count, 'image', 'images')} of it"
+        return Comparison(more=archive.count > here, words=f"{has}, and {here} came")
+    return Comparison(more=False, words=archive.silence)
 
 
 def waited(

@@ -114,6 +114,7 @@ def _dispatch(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> 
     unknown = UnknownDestinations(ledger=ledger, names=[each.name for each in settings.destinations])
     steps = [clock.sweep, completion.sweep, reporting.sweep, overdue.sweep, unknown.sweep]
     _sweep([*steps, retention.sweep, repair.sweep], stop)
+    completion.close()
 
 
 def _deliver(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> None:
@@ -273,7 +274,9 @@ def _listens(settings: NodeSettings) -> bool:
 
 def _say_hello(settings: NodeSettings) -> None:
     """Tell a person where the node listens and what to do next."""
-    goes = ", ".join(f"{d.name} ({d.ae_title} at {d.host}:{d.port})" for d in settings.destinations)
+    goes = ", ".join(
+        f"{d.name} ({d.url or f'{d.ae_title} at {d.host}:{d.port}'})" for d in settings.destinations
+    )
     lines = [
         f"Mammocalc listens as {settings.node.ae_title} on {settings.node.host} port {settings.node.port}.",
         f"Console: http://{settings.console.host}:{settings.console.port}",

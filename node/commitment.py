@@ -27,8 +27,9 @@ from mammography.ledger.deliveries import (
 from mammography.ledger.engine import Ledger
 from mammography.ledger.tables import DeliveryRow, DeliveryState
 from mammography.uid import UidRole, mint
-from node.delivery import BACK_OFF, GIVE_UP_AFTER, Destination, back_off, clock_from, give_up
+from node.delivery import BACK_OFF, GIVE_UP_AFTER, back_off, clock_from, give_up
 from node.operations import Answer, Handler, Operation, understand
+from node.parcels import Destination
 from node.requestor import Lanes, NoAssociation, NothingAccepted, association, propose
 
 FIRST_PAUSE = timedelta(seconds=30)

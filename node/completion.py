@@ -2,11 +2,21 @@
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import structlog
 from sqlalchemy.orm import Session
 
-from mammography.completeness import ArrivedView, SenderList, Verdict, all_listed, judge, waited
+from mammography.completeness import (
+    ArchiveList,
+    ArrivedView,
+    SenderList,
+    Verdict,
+    all_listed,
+    compare,
+    judge,
+    waited,
+)
 from mammography.ledger.commitment_requests import held
 from mammography.ledger.engine import Ledger
 from mammography.ledger.signals import SignalSource, signals_of
@@ -14,6 +24,7 @@ from mammography.ledger.studies import (
     LostRace,
     advance,
     expire_leases,
+    explain_wait,
     in_state,
     instances_of,
     mark_rung,
@@ -33,7 +44,24 @@ _FRONT_OF_THE_QUEUE = 16
 _BROKER_PAUSE = timedelta(seconds=5)
 """How long a sweep rings no more once the broker was away: each try may take seconds."""
 _STUDIES_A_SWEEP = 1000
+_LOOK_AGAIN_AFTER = timedelta(seconds=5)
+"""At a study that waits for what an archive holds."""
 _NEVER = timedelta(days=36500)
+
+
+class AsksAnArchive(Protocol):
+    """Knows what an archive holds; node.archive.Archive is one."""
+
+    def holds(
+        self, study_instance_uid: str, *, last_instance_at: datetime, now: datetime
+    ) -> ArchiveList | None:
+        """Return what the archive says it holds of a study; None while it is being asked."""
+
+    def sweep(self, waiting: Collection[str], *, now: datetime) -> None:
+        """Ask for what is wanted; forget studies that wait no more."""
+
+    def close(self) -> None:
+        """Ask no more."""
 
 
 class Completion:
@@ -52,6 +80,7 @@ class Completion:
         ring: Callable[[str], bool],
         most_claims: int = 3,
         ring_again_after: timedelta = RING_AGAIN_AFTER,
+        archive: AsksAnArchive | None = None,
     ) -> None:
         self._ledger = ledger
         self._quiet_period = quiet_period
@@ -59,6 +88,8 @@ class Completion:
         self._ring = ring
         self._most_claims = most_claims
         self._ring_again_after = ring_again_after
+        self._archive = archive
+        self._held_back: dict[tuple[str, datetime], datetime] = {}
         self._broker_away_since: datetime | None = None
 
     def association_ended(self, study_instance_uid: str, *, now: datetime) -> None:
@@ -79,8 +110,8 @@ class Completion:
         """Judge what waited long enough, expire leases, ring for what is QUEUED; return how much was done."""
         with self._ledger.read() as session:
             arriving = in_state(session, StudyState.RECEIVING, limit=_STUDIES_A_SWEEP)
-        judged = [
-            self._judge(seen, association_ended=False, now=now)
+        waiting = [
+            seen
             for seen in arriving
             if waited(
                 first_at=seen.state_since,
@@ -90,12 +121,31 @@ class Completion:
                 longest_wait=self._longest_wait,
             )
         ]
+        judged = [
+            self._judge(seen, association_ended=False, now=now, asks=True)
+            for seen in waiting
+            if not self._rests(seen, now)
+        ]
+        if self._archive is not None:
+            self._archive.sweep({seen.study_instance_uid for seen in waiting}, now=now)
+            for key in self._held_back.keys() - {_as_seen(seen) for seen in waiting}:
+                del self._held_back[key]
         expired = self._expire_leases(now)
         rung = self._ring_for(self._to_be_rung(now), now=now)
         return sum(state is not None for state in judged) + expired + rung
 
-    def _judge(self, seen: StudyRow, *, association_ended: bool, now: datetime) -> StudyState | None:
-        """Judge a study, and move it where it is complete; None where it stays or somebody else moved it."""
+    def close(self) -> None:
+        """Ask nobody any more."""
+        if self._archive is not None:
+            self._archive.close()
+
+    def _judge(
+        self, seen: StudyRow, *, association_ended: bool, now: datetime, asks: bool = False
+    ) -> StudyState | None:
+        """Judge a study, and move it where it is complete; None where it stays or somebody else moved it.
+
+        `asks`: what an archive holds is part of the judgement, which waits for that a little.
+        """
         if seen.state is not StudyState.RECEIVING:
             return None
         with self._ledger.read() as session:
@@ -104,6 +154,18 @@ class Completion:
                 for instance in instances_of(session, seen.study_instance_uid)
             }
             listed = _all_listed(session, seen.study_instance_uid, images)
+        archive = None
+        if (
+            asks
+            and not listed
+            and self._archive is not None
+            and any(image.is_mammogram for image in images.values())
+        ):
+            archive = self._archive.holds(
+                seen.study_instance_uid, last_instance_at=seen.last_instance_at, now=now
+            )
+            if archive is None and now - seen.state_since < self._longest_wait:
+                return None
         verdict = judge(
             images.values(),
             first_at=seen.state_since,
@@ -113,8 +175,29 @@ class Completion:
             quiet_period=self._quiet_period,
             longest_wait=self._longest_wait,
             listed=listed,
+            archive=compare(images, archive) if archive else None,
         )
-        return self._move(seen, verdict, now) if verdict.complete else None
+        if not verdict.complete:
+            if asks:
+                self._hold_back(seen, verdict, now)
+            return None
+        return self._move(seen, verdict, now)
+
+    def _rests(self, seen: StudyRow, now: datetime) -> bool:
+        """Return whether a study that waits on was looked at a moment ago, and may wait longer."""
+        at = self._held_back.get(_as_seen(seen))
+        looked_at = at is not None and at <= now < at + _LOOK_AGAIN_AFTER
+        return looked_at and now - seen.state_since < self._longest_wait
+
+    def _hold_back(self, seen: StudyRow, verdict: Verdict, now: datetime) -> None:
+        """Show why a study that was quiet for long enough waits on."""
+        self._held_back[_as_seen(seen)] = now
+        reason = f"{verdict.reason[0].upper()}{verdict.reason[1:]}."
+        if reason != seen.reason:
+            with self._ledger.begin() as session:
+                explain_wait(
+                    session, seen.study_instance_uid, last_instance_at=seen.last_instance_at, reason=reason
+                )
 
     def _move(self, seen: StudyRow, verdict: Verdict, now: datetime) -> StudyState | None:
         """Move a complete study, unless another image came since it was seen."""
@@ -170,6 +253,11 @@ class Completion:
             with self._ledger.begin() as session:
                 mark_rung(session, rung, now=now)
         return len(rung)
+
+
+def _as_seen(seen: StudyRow) -> tuple[str, datetime]:
+    """Return what tells a study with another image from the study that was seen."""
+    return seen.study_instance_uid, seen.last_instance_at
 
 
 def _all_listed(session: Session, study_instance_uid: str, images: Mapping[str, ArrivedView]) -> str:

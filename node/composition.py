@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 from mammography.ledger.doorbell import Doorbell
 from mammography.ledger.engine import Ledger
 from mammography.study import StudyState
-from node.settings import NodeSettings
+from node.settings import DestinationSection, NodeSettings
 
 if TYPE_CHECKING:
+    from node.archive import Archive
     from node.association import TlsDoor
     from node.callers import Caller
     from node.commitment import Commitment
     from node.commitment_provider import CommitmentProvider
     from node.completion import Completion
-    from node.delivery import Destination
     from node.operations import Operations
+    from node.parcels import Destination, DicomWeb
     from node.retention import Retention
 
 
@@ -39,6 +40,21 @@ def make_completion(settings: NodeSettings, ledger: Ledger) -> "Completion":
         longest_wait=settings.completion.longest_wait,
         most_claims=settings.reader.most_claims,
         ring=Doorbell(settings.queue.url).ring,
+        archive=_archive_of(settings),
+    )
+
+
+def _archive_of(settings: NodeSettings) -> "Archive | None":
+    """Return who asks the archive that may be asked."""
+    from node.archive import Archive, Peer
+
+    asked = settings.completion.ask
+    if asked is None:
+        return None
+    return Archive(
+        peer=Peer(ae_title=asked.ae_title, host=asked.host, port=asked.port, timeout=asked.timeout),
+        calling_ae_title=settings.node.ae_title,
+        ask_again_after=settings.completion.quiet_period,
     )
 
 
@@ -84,7 +100,11 @@ def make_commitment_provider(
     """Return who answers senders that ask us to commit."""
     from node.commitment_provider import CommitmentProvider, ReportAddress
 
-    reports = {each.ae_title: ReportAddress(host=each.host, port=each.port) for each in settings.destinations}
+    reports = {
+        each.ae_title: ReportAddress(host=each.host, port=each.port)
+        for each in destinations_of(settings)
+        if each.web is None
+    }
     for caller in settings.callers:
         if caller.commitment_port:
             reports[caller.ae_title] = ReportAddress(port=caller.commitment_port)
@@ -127,7 +147,7 @@ def callers_of(settings: NodeSettings) -> "list[Caller]":
     from node.callers import THIS_MACHINE, Caller, who_reports_back
 
     listed = [Caller(ae_title=each.ae_title, network=each.network) for each in settings.callers]
-    reporting = [(each.ae_title, each.host) for each in settings.destinations if each.commitment]
+    reporting = [(each.ae_title, each.host) for each in destinations_of(settings) if each.commitment]
     return [*(listed or THIS_MACHINE), *who_reports_back(reporting)]
 
 
@@ -148,17 +168,33 @@ def tls_door_of(settings: NodeSettings) -> "TlsDoor | None":
     return TlsDoor(port=settings.tls.port, credentials=credentials)
 
 
+def _web_of(section: DestinationSection) -> "DicomWeb | None":
+    """Return the DICOMweb service of a destination that has a url."""
+    from node.parcels import DicomWeb
+
+    if section.url is None:
+        return None
+    return DicomWeb(
+        url=section.url,
+        user=section.user,
+        password_file=section.password_file,
+        token_file=section.token_file,
+        ca=section.ca,
+    )
+
+
 def destinations_of(settings: NodeSettings) -> "list[Destination]":
     """Return where answers go."""
     from mammography.results.options import ComposeOptions
-    from node.delivery import Destination
+    from node.parcels import Destination
 
     return [
         Destination(
             name=section.name,
-            ae_title=section.ae_title,
-            host=section.host,
-            port=section.port,
+            ae_title=section.ae_title or "",
+            host=section.host or "",
+            port=section.port or 0,
+            web=_web_of(section),
             options=ComposeOptions(
                 kinds=frozenset(section.objects),
                 scheme=section.scheme,

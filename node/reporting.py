@@ -41,8 +41,9 @@ from mammography.results.options import USUAL, ComposeOptions
 from mammography.results.picture import draw
 from mammography.results.text import report_text
 from mammography.study import StudyEvent, StudyState
-from node.delivery import NEXT_BEST, Destination
+from node.delivery import NEXT_BEST
 from node.durable_files import make_folder, write_durably
+from node.parcels import Destination
 
 MOST_CRASHES = 3
 """How often a study may end its sweep with an unforeseen failure before it waits for a person."""

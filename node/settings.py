@@ -4,6 +4,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -48,6 +49,21 @@ def _manufacturer(text: str) -> str:
     return stripped
 
 
+def _service_url(url: str) -> str:
+    """Refuse what is no address of a service; return it without a slash at the end."""
+    stripped = url.strip().rstrip("/")
+    parts = urlsplit(stripped)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("an address of a DICOMweb service is like https://pacs.hospital/dicom-web")
+    if parts.port == 0 or any(not "!" <= letter <= "~" for letter in stripped):
+        raise ValueError(
+            "a url has a port above 0 if it has one, and printable ASCII characters without a space"
+        )
+    if parts.query or parts.fragment:
+        raise ValueError("an address of a DICOMweb service has no query and no fragment")
+    return stripped
+
+
 def _sop_class(uid: str) -> str:
     """Refuse what is no UID (PS3.5 9.1)."""
     if not lawful(uid):
@@ -55,9 +71,13 @@ def _sop_class(uid: str) -> str:
     return uid
 
 
+THIS_HOST = ("127.0.0.1", "::1", "localhost")
+"""Host names of this machine."""
+
 SopClass = Annotated[str, AfterValidator(_sop_class)]
 Manufacturer = Annotated[str, AfterValidator(_manufacturer)]
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
+ServiceUrl = Annotated[str, AfterValidator(_service_url)]
 Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -82,6 +102,16 @@ class ConsoleSection(Section):
     port: Port = 8080
 
 
+class ArchiveSection(Section):
+    """[completion.ask]: an archive that is asked how many images a study has (C-FIND)."""
+
+    ae_title: AeTitle
+    host: Host
+    port: Port
+    timeout: timedelta = Field(default=timedelta(seconds=10), ge=timedelta(seconds=1))
+    """How long each of its answers is waited for; a study waits twice as long at most."""
+
+
 class CompletionSection(Section):
     """[completion]."""
 
@@ -89,6 +119,8 @@ class CompletionSection(Section):
     """How long nothing must arrive before an incomplete set is read."""
     longest_wait: timedelta = Field(default=timedelta(minutes=15), gt=timedelta(0))
     """After this time a study is read, whatever still arrives."""
+    ask: ArchiveSection | None = None
+    """An archive that may hold more of a study than came by the end of the quiet period."""
 
     @model_validator(mode="after")
     def _the_bound_is_the_longer_one(self) -> Self:
@@ -173,9 +205,19 @@ class DestinationSection(Section):
     """[[destinations]]: where answers go."""
 
     name: str = Field(min_length=1, max_length=64)
-    ae_title: AeTitle
-    host: Host
-    port: Port
+    ae_title: AeTitle | None = None
+    host: Host | None = None
+    port: Port | None = None
+    url: ServiceUrl | None = None
+    """Instead of these three: a DICOMweb service, which gets the objects by STOW-RS."""
+    user: str | None = Field(default=None, pattern=r"^[^:]+$")
+    """Our name at that service (HTTP Basic)."""
+    password_file: Path | None = None
+    """A file with the password and nothing else."""
+    token_file: Path | None = None
+    """A file with a bearer token and nothing else, instead of user and password."""
+    ca: Path | None = None
+    """Authorities in PEM that its certificate is trusted by; left out: those of the system."""
     objects: frozenset[Literal["cad-sr", "gsps", "tid1500", "picture"]] = frozenset({"cad-sr", "gsps"})
     """What it gets: Mammography CAD SR, presentation states, TID 1500 report, pictures with the marks burned in."""
     scheme: Literal["SCT", "SRT"] = "SCT"
@@ -193,6 +235,40 @@ class DestinationSection(Section):
     commitment: bool = False
     timeout: timedelta = Field(default=timedelta(seconds=30), ge=timedelta(seconds=1))
     """How long an answer of the destination is waited for."""
+
+    @model_validator(mode="after")
+    def _has_one_address(self) -> Self:
+        """Refuse a destination that has two addresses or none."""
+        dimse = (self.ae_title, self.host, self.port)
+        if self.url is None and None in dimse:
+            raise ValueError("give ae_title, host and port (C-STORE), or a url (STOW-RS)")
+        if self.url is not None and dimse != (None, None, None):
+            raise ValueError(
+                "it has a url (STOW-RS): leave out ae_title, host and port (C-STORE), or the url"
+            )
+        if self.url is not None and self.commitment:
+            raise ValueError("a url has no Storage Commitment: leave out commitment")
+        return self
+
+    @model_validator(mode="after")
+    def _credentials_fit(self) -> Self:
+        """Refuse credentials that are of no use, or that anybody on the way could read."""
+        credentials = (self.user, self.password_file, self.token_file)
+        if "@" in (self.url or ""):  # said here, because what is said of one key repeats its value
+            raise ValueError("leave user and password out of the url: give user and password_file")
+        if self.url is None and (*credentials, self.ca) != (None,) * 4:
+            raise ValueError("user, password_file, token_file and ca are for a destination with a url")
+        if (self.user is None) != (self.password_file is None):
+            raise ValueError("give both user and password_file, or none of them")
+        if self.user is not None and self.token_file is not None:
+            raise ValueError("give user and password_file, or token_file")
+        if self.url is None or urlsplit(self.url).scheme == "https":
+            return self
+        if self.ca is not None:
+            raise ValueError("ca is for a url that begins with https")
+        if credentials != (None,) * 3 and urlsplit(self.url).hostname not in THIS_HOST:
+            raise ValueError("a password or token over http can be read on the way: give a url with https")
+        return self
 
 
 class NodeSettings(BaseModel):

@@ -18,7 +18,7 @@ from mammography.ledger.tables import DeliveryRow, DeliveryState, ResultRow, Stu
 from mammography.study import StudyEvent, StudyState
 
 ACKNOWLEDGED = frozenset({DeliveryState.SENT, DeliveryState.COMMITMENT_REQUESTED, DeliveryState.COMMITTED})
-"""The destination has said Success to the C-STORE."""
+"""The destination has said that it stored the object, by C-STORE or STOW-RS."""
 
 CAD_SR = "cad-sr"
 """The kind of the report, among the results of a revision."""

@@ -190,6 +190,18 @@ def retry(session: Session, study_instance_uid: str, *, now: datetime, by: str) 
     return state
 
 
+def explain_wait(
+    session: Session, study_instance_uid: str, *, last_instance_at: datetime, reason: str
+) -> None:
+    """Write down why a study that is arriving waits on, unless it moved or another image came meanwhile."""
+    session.execute(
+        update(StudyRow)
+        .where(StudyRow.study_instance_uid == study_instance_uid, StudyRow.state == StudyState.RECEIVING)
+        .where(StudyRow.last_instance_at == last_instance_at)
+        .values(reason=reason)
+    )
+
+
 def study(session: Session, study_instance_uid: str) -> StudyRow | None:
     """Return a study's row, or None where there is none of this UID."""
     return session.get(StudyRow, study_instance_uid, populate_existing=True)

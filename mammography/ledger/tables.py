@@ -79,7 +79,7 @@ class DeliveryState(StrEnum):
 
     PENDING = "pending"
     SENT = "sent"
-    """Acknowledged by C-STORE; the destination offers or owes no commitment yet."""
+    """Acknowledged by C-STORE or STOW-RS; the destination offers or owes no commitment yet."""
     COMMITMENT_REQUESTED = "commitment-requested"
     COMMITTED = "committed"
     SUPERSEDED = "superseded"

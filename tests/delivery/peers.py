@@ -9,7 +9,7 @@ from lab.demo.orthanc import Orthanc
 from mammography.results.options import ComposeOptions
 from node.association import Acceptor
 from node.commitment import PUSH_MODEL, CommitmentReport, takes_reports
-from node.delivery import Destination
+from node.parcels import Destination
 from node.reception import Reception
 from node.wire.command_set import CommandField
 from tests.delivery.small_studies import Node

@@ -32,7 +32,7 @@ from mammography.mammogram import FOR_PRESENTATION
 from mammography.study import StudyEvent, StudyState
 from mammography.uid import UidRole, mint
 from mammography.view import SCREENING_SET, VIEW_CODES, View
-from node.delivery import Destination
+from node.parcels import Destination
 from node.reporting import Reporting
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)

@@ -11,12 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from lab.demo.orthanc import Orthanc
-
 VERSION = "3.13.2"
 BUILT = Path(__file__).resolve().parents[2] / "build" / f"ohif-{VERSION}"
 """Where tests/install-servers unpacks it."""
-DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 CONFIGURATION: dict[str, Any] = {
     "name": "tests",
     "routerBasename": "/",
@@ -105,21 +102,6 @@ class _Answer(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
-
-
-class PacsWithDicomWeb(Orthanc):
-    """An Orthanc whose images browsers can ask for (PS3.18)."""
-
-    def configure(self) -> Path:
-        """Write the configuration with the plugin in it."""
-        path = super().configure()
-        settings = json.loads(path.read_text())
-        settings |= {
-            "Plugins": [str(DICOMWEB)],
-            "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "EnableWado": True, "WadoRoot": "/wado"},
-        }
-        path.write_text(json.dumps(settings, indent=2))
-        return path
 
 
 TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm", ".css": "text/css"}

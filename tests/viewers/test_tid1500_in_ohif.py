@@ -9,6 +9,7 @@ import pydicom
 import pytest
 
 from lab.demo.orthanc import orthanc_program
+from tests.dicomweb import PLUGIN, PacsWithDicomWeb
 from tests.servers import free_port
 from tests.viewers import ohif
 from tests.viewers.browser import Page, page
@@ -31,7 +32,7 @@ def chromium() -> str:
         pytest.skip(
             f"OHIF {ohif.VERSION} is not there: tests/install-servers brings it where npm is installed."
         )
-    if orthanc_program() is None or not ohif.DICOMWEB.exists():
+    if orthanc_program() is None or not PLUGIN.exists():
         pytest.skip("`apt-get install orthanc orthanc-dicomweb` brings what OHIF asks for images.")
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None:
@@ -43,7 +44,7 @@ def chromium() -> str:
 def hydrated(shown_study, tmp_path, chromium):
     """Return the pictures of the images that a report's measurements lead to, each with the view that it is of."""
 
-    def opened(pacs: ohif.PacsWithDicomWeb, report: Path, *files: Path) -> list[tuple[str, np.ndarray]]:
+    def opened(pacs: PacsWithDicomWeb, report: Path, *files: Path) -> list[tuple[str, np.ndarray]]:
         stated = pydicom.dcmread(report)
         with pacs, ohif.served(pacs.url) as address, page(chromium, tmp_path / "browser") as browser:
             if files:
@@ -103,7 +104,7 @@ def as_many(outlines: Mapping[str, tuple[Outline, ...]]) -> list[str]:
 
 
 def test_every_finding_that_the_node_delivers_becomes_a_measurement_on_its_image(delivered, hydrated):
-    pacs = ohif.PacsWithDicomWeb(folder=delivered.pacs)
+    pacs = PacsWithDicomWeb(folder=delivered.pacs)
     pictures = hydrated(pacs, delivered.measurements)
     assert sorted(view for view, _ in pictures) == as_many(delivered.outlines)
     assert len({view for view, _ in pictures}) > 2
@@ -121,7 +122,7 @@ def test_a_shifted_mark_is_noticed_and_what_is_not_shown_becomes_no_measurement(
         tmp_path / "answer", "cad-sr", "gsps", "tid1500", assessment=wrong, benign=False
     )
     (report,) = (file for file in objects if file.name.startswith("tid1500"))
-    pacs = ohif.PacsWithDicomWeb(folder=tmp_path / "pacs", modalities={MODALITY: free_port()})
+    pacs = PacsWithDicomWeb(folder=tmp_path / "pacs", modalities={MODALITY: free_port()})
     ((view, picture),) = hydrated(pacs, report, *shown_study.files.values(), *objects)
     assert view == "R CC"
     assert complaints(picture, shown_study.outlines[view]), "A mark that lies 15 pixels off is not noticed."
