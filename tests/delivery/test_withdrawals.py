@@ -86,7 +86,8 @@ def test_a_person_sees_what_waits_and_withdraws_it(config: Path) -> None:
         ("pacs", True, 2),
         ("archive", False, 2),
     ]
-    assert "not in the settings" in command(config, "list").stdout.replace("\n", " ")
+    told = command(config, "list").stdout
+    assert "archive, not in the" in told
     assert (
         command(config, "withdraw", "archive").stdout == "Withdrawn from archive: the objects of 1 studies.\n"
     )

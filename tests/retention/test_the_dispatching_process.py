@@ -58,6 +58,9 @@ def test_old_images_go_lost_ones_are_told_of_and_young_ones_stay(store: Store, s
 
         wait_for(told, seconds=30, what="the alarm")
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(30) in (
+            0,
+            -signal.SIGTERM,
+        )  # the first process may have told before it was killed
     assert len(store.files("young")) == 4
     assert store.row("old").state is StudyState.COMMITTED
