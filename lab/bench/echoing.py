@@ -19,6 +19,7 @@ from lab.bench.sender import RELEASE_RQ, associate, next_pdu
 _VERIFICATION = "1.2.840.10008.1.1"
 _PAUSE_SECONDS = 0.02
 _WARM_UP_SECONDS = 0.5
+_DATA_TF = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,9 @@ class Waited:
     """Seconds from the connection to the answer, over many echoes."""
 
     echoes: int
+    """That were answered."""
+    unanswered: int
+    """That were rejected, aborted or hung up on."""
     median: float
     p99: float
     longest: float
@@ -44,17 +48,21 @@ def echo_under_load(receiver: Receiver, load: Load, *, number: int, fewest: int 
         stderr=subprocess.PIPE,
     ) as sender:
         time.sleep(_WARM_UP_SECONDS)
-        waited = []
+        waited, unanswered = [], 0
         while sender.poll() is None:
-            waited.append(_echo(receiver))
+            try:
+                waited.append(_echo(receiver))
+            except OSError:
+                unanswered += 1
             time.sleep(_PAUSE_SECONDS)
         failed = sender.communicate()[1].decode()
     if failed:
         raise ReceiverFailed(f"{receiver.name} did not take everything: {failed.strip()[-300:]}")
     if len(waited) < fewest:
-        raise ReceiverFailed(f"{receiver.name} was asked {len(waited)} times only: send it more")
+        raise ReceiverFailed(f"{receiver.name} answered {len(waited)} echoes only: send it more")
     return Waited(
         echoes=len(waited),
+        unanswered=unanswered,
         median=statistics.median(waited),
         p99=statistics.quantiles(waited, n=100, method="inclusive")[98],
         longest=max(waited),
@@ -63,9 +71,12 @@ def echo_under_load(receiver: Receiver, load: Load, *, number: int, fewest: int 
 
 def echo_table(waited: Mapping[str, Mapping[Load, Waited]]) -> str:
     """Return the figures as Markdown."""
-    lines = ["| load | receiver | echoes | median ms | p99 ms | longest ms |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| load | receiver | echoes | unanswered | median ms | p99 ms | longest ms |",
+        "|---|---|---|---|---|---|---|",
+    ]
     lines += [
-        f"| {load.name} | {name} | {one.echoes} | {one.median * 1e3:.0f} | {one.p99 * 1e3:.0f} "
+        f"| {load.name} | {name} | {one.echoes} | {one.unanswered} | {one.median * 1e3:.0f} | {one.p99 * 1e3:.0f} "
         f"| {one.longest * 1e3:.0f} |"
         for name, of_receiver in waited.items()
         for load, one in of_receiver.items()
@@ -85,17 +96,22 @@ def measure_echoes(receivers: Sequence[Receiver], loads: Sequence[Load]) -> dict
 
 
 def _echo(receiver: Receiver) -> float:
-    """Associate, verify and release; return the seconds to the answer."""
+    """Associate, verify and release; return the seconds to the answer.
+
+    Raises:
+        OSError: if there is none.
+    """
     began = time.perf_counter()
-    connection = associate(receiver.port, receiver.ae_title, calling="CONSOLE", sop_class=_VERIFICATION)
-    connection.sendall(_MESSAGE)
-    kind, _ = next_pdu(connection)
-    seconds = time.perf_counter() - began
-    if kind != 4:
-        raise ReceiverFailed(f"{receiver.name} answered an echo with a PDU of type {kind}")
-    connection.sendall(RELEASE_RQ)
-    next_pdu(connection)
-    connection.close()
+    with associate(
+        receiver.port, receiver.ae_title, calling="CONSOLE", sop_class=_VERIFICATION
+    ) as connection:
+        connection.sendall(_MESSAGE)
+        kind, _ = next_pdu(connection)
+        seconds = time.perf_counter() - began
+        if kind != _DATA_TF:
+            raise ConnectionError(f"{receiver.name} answered an echo with a PDU of type {kind}")
+        connection.sendall(RELEASE_RQ)
+        next_pdu(connection)
     return seconds
 
 

@@ -37,6 +37,8 @@ class Turn:
     mb_per_second: float
     instances_per_second: float
     cpu_seconds_per_gb: float
+    sender_busy: float
+    """The part of the turn that the sender computed, 0 to 1; near 1 it is the sender that is measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,7 @@ def _medians(turns: Mapping[str, Sequence[Turn]]) -> dict[str, Measured]:
                 mb_per_second=statistics.median(one.mb_per_second for one in taken),
                 instances_per_second=statistics.median(one.instances_per_second for one in taken),
                 cpu_seconds_per_gb=statistics.median(one.cpu_seconds_per_gb for one in taken),
+                sender_busy=statistics.median(one.sender_busy for one in taken),
             ),
             ours_to_it=statistics.median(
                 mine / its.mb_per_second for mine, its in zip(ours, taken, strict=True)
@@ -107,23 +110,27 @@ def _turn(receiver: Receiver, load: Load, number: int) -> Turn:
     )
     if sent.returncode:
         raise ReceiverFailed(f"{receiver.name} did not take everything: {sent.stderr.strip()[-300:]}")
-    seconds, instances, taken = map(float, sent.stdout.split())
+    seconds, instances, taken, sending = map(float, sent.stdout.split())
     cpu = receiver.cpu_seconds() - before
     receiver.forget()
     return Turn(
         mb_per_second=taken / 1e6 / seconds,
         instances_per_second=instances / seconds,
         cpu_seconds_per_gb=cpu / (taken / 1e9),
+        sender_busy=sending / seconds,
     )
 
 
 def table(measured: Mapping[Load, Mapping[str, Measured]], receivers: Sequence[Receiver]) -> str:
     """Return the figures as Markdown."""
-    lines = ["| load | receiver | MB/s | instances/s | CPU s/GB | ours / it |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| load | receiver | MB/s | instances/s | CPU s/GB | sender busy | ours / it |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for load, of_load in measured.items():
         lines += [
             f"| {load.name} | {name} | {one.turn.mb_per_second:.0f} | {one.turn.instances_per_second:.0f}"
-            f" | {one.turn.cpu_seconds_per_gb:.2f} | {one.ours_to_it:.2f} |"
+            f" | {one.turn.cpu_seconds_per_gb:.2f} | {one.turn.sender_busy:.0%} | {one.ours_to_it:.2f} |"
             for name, one in of_load.items()
         ]
     peaks = ", ".join(f"{one.name} {one.peak_memory_mb():.0f} MB" for one in receivers)

@@ -1,13 +1,15 @@
 """A modality that costs almost nothing: instances encoded once, sent as whole messages with new UIDs.
 
-python -m lab.bench.sender PORT CALLED_AE ASSOCIATIONS INSTANCES BYTES ROUND prints the seconds that sending took.
+python -m lab.bench.sender PORT CALLED_AE ASSOCIATIONS INSTANCES BYTES ROUND prints what sending took.
 """
 
+import selectors
 import socket
 import struct
 import sys
-import threading
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from io import BytesIO
 
 from pydicom.dataset import Dataset
@@ -26,6 +28,10 @@ from pynetdicom.pdu_primitives import (
 
 PDU_BYTES = 128 << 10
 """Of the sender's PDUs, which every receiver here accepts."""
+_PATIENCE_SECONDS = 300
+_ANSWER_BYTES = 4096
+_PDU_HEADER = struct.Struct(">BxI")
+_SUCCESS = struct.pack("<HHIH", 0, 0x0900, 2, 0)
 _CLASS = "1.2.840.10008.5.1.4.1.1.1.2"
 _ROOT = "1.2.826.0.1.3680043.10.1337"
 RELEASE_RQ = struct.pack(">BxI", 5, 4) + bytes(4)
@@ -91,10 +97,16 @@ class Message:
         return places
 
 
+def connect(port: int) -> socket.socket:
+    """Return a connection that holds nothing back."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE_SECONDS)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
 def associate(port: int, called: str, *, calling: str = "BENCH", sop_class: str = _CLASS) -> socket.socket:
     """Return an association with one presentation context, of ID 1."""
-    connection = socket.create_connection(("127.0.0.1", port), timeout=300)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection = connect(port)
     request = A_ASSOCIATE()
     request.application_context_name = "1.2.840.10008.3.1.1.1"
     request.calling_ae_title, request.called_ae_title = calling, called
@@ -129,65 +141,139 @@ def _exactly(connection: socket.socket, length: int) -> bytes:
     return got
 
 
-def send(
-    connection: socket.socket, message: Message, *, round_number: int, association: int, count: int
-) -> None:
-    """Send instances one after the other, each after the success of the one before."""
-    status = struct.pack("<HHIH", 0, 0x0900, 2, 0)
-    for number in range(count):
-        message.name(round_number, association, number)
-        connection.sendall(message.stream)
-        _, answer = next_pdu(connection)
-        if status not in answer:
+class Association:
+    """One sender's part: instances one after the other, each after the success of the one before, then the release."""
+
+    _release = RELEASE_RQ
+
+    def __init__(
+        self, connection: socket.socket, message: Message, *, names: tuple[int, int], count: int
+    ) -> None:
+        connection.setblocking(False)
+        self.connection = connection
+        self._message, self._names = message, names
+        self._count, self._sent = count, 0
+        self._left = memoryview(b"")
+        self._answer = b""
+
+    @property
+    def awaits(self) -> int:
+        """What it waits for: room to send, or an answer."""
+        return selectors.EVENT_WRITE if self._left else selectors.EVENT_READ
+
+    def begin(self) -> None:
+        """Send the next instance, or what the connection takes of it now; after the last one ask for the release."""
+        if self._sent < self._count:
+            self._message.name(*self._names, self._sent)
+            self._left = self._prefixed(memoryview(self._message.stream))
+        else:
+            self._left = memoryview(self._release)
+        self._sent += 1
+        self.send_on()
+
+    def send_on(self) -> None:
+        """Send what the connection takes now."""
+        with suppress(BlockingIOError):
+            while self._left:
+                self._left = self._left[self.connection.send(self._left) :]
+
+    def hear(self) -> bool:
+        """Take what is answered, and go on. Returns whether everything is over.
+
+        Raises:
+            ConnectionError: if the receiver refuses an instance or hangs up.
+        """
+        piece = self.connection.recv(_ANSWER_BYTES)
+        if not piece:
+            raise ConnectionError("the receiver closed the connection")
+        self._answer += piece
+        if not self._is_whole(self._answer):
+            return False
+        answer, self._answer = self._answer, b""
+        if self._sent > self._count:
+            return True
+        self._check(answer)
+        self.begin()
+        return self._sent > self._count and not self._release
+
+    def _prefixed(self, message: memoryview) -> memoryview:
+        return message
+
+    def _is_whole(self, answer: bytes) -> bool:
+        size = _PDU_HEADER.size
+        return len(answer) >= size and len(answer) >= size + _PDU_HEADER.unpack_from(answer)[1]
+
+    def _check(self, answer: bytes) -> None:
+        if _SUCCESS not in answer:
             raise ConnectionError("the receiver refused an instance")
-    connection.sendall(RELEASE_RQ)
-    next_pdu(connection)
-    connection.close()
 
 
-def pump(
-    connection: socket.socket, message: Message, *, round_number: int, association: int, count: int
-) -> None:
-    """Send the same bytes as `send` without any DICOM about them, each after the one before is on the disk."""
-    for number in range(count):
-        message.name(round_number, association, number)
-        connection.sendall(struct.pack(">Q", len(message.stream)))
-        connection.sendall(message.stream)
-        _exactly(connection, 1)
-    connection.close()
+class PumpConnection(Association):
+    """The same bytes with their length before them and nothing of DICOM; each after the one before is on the disk."""
+
+    _release = b""
+
+    def _prefixed(self, message: memoryview) -> memoryview:
+        self.connection.send(struct.pack(">Q", len(message)))  # nothing else is on its way
+        return message
+
+    def _is_whole(self, answer: bytes) -> bool:
+        return bool(answer)
+
+    def _check(self, answer: bytes) -> None:
+        """There is one answer only."""
+
+
+def send_all(associations: Sequence[Association]) -> None:
+    """Send over all associations at once, from this thread; several would fight for the interpreter's lock.
+
+    Raises:
+        OSError: if the receiver refuses an instance or hangs up.
+    """
+    with selectors.EpollSelector() as selector:
+        for association in associations:
+            association.begin()
+            selector.register(association.connection, association.awaits, association)
+        while selector.get_map():
+            for key, _ in selector.select(_PATIENCE_SECONDS):
+                _go_on(selector, key)
+
+
+def _go_on(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+    association: Association = key.data
+    if key.events == selectors.EVENT_WRITE:
+        association.send_on()
+    elif association.hear():
+        selector.unregister(association.connection)
+        association.connection.close()
+        return
+    if association.awaits != key.events:
+        selector.modify(association.connection, association.awaits, association)
 
 
 def main() -> None:
-    """Send, from as many threads as associations; to PUMP as to the plain pump."""
+    """Send; to PUMP as to the plain pump. Prints seconds, instances, bytes, and the processor seconds of sending."""
     port, called = int(sys.argv[1]), sys.argv[2]
-    associations, instances, size, round_number = map(int, sys.argv[3:7])
-    messages = [Message(size) for _ in range(associations)]
-    if called == "PUMP":
-        connections = [socket.create_connection(("127.0.0.1", port), timeout=300) for _ in messages]
-    else:
-        connections = [associate(port, called) for _ in messages]
-    deliver = pump if called == "PUMP" else send
-    each = max(1, instances // associations)
-    failures: list[BaseException] = []
-
-    def run(place: int) -> None:
-        try:
-            deliver(
-                connections[place], messages[place], round_number=round_number, association=place, count=each
-            )
-        except OSError as failure:
-            failures.append(failure)
-
-    threads = [threading.Thread(target=run, args=(place,)) for place in range(associations)]
-    began = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    seconds = time.perf_counter() - began
-    if failures:
-        sys.exit(f"{failures[0]}")
-    print(seconds, each * associations, each * associations * messages[0].bytes)
+    number, instances, size, round_number = map(int, sys.argv[3:7])
+    each = max(1, instances // number)
+    messages = [Message(size) for _ in range(number)]
+    is_pump = called == "PUMP"
+    associations = [
+        (PumpConnection if is_pump else Association)(
+            connect(port) if is_pump else associate(port, called),
+            message,
+            names=(round_number, place),
+            count=each,
+        )
+        for place, message in enumerate(messages)
+    ]
+    began, worked = time.perf_counter(), time.process_time()
+    try:
+        send_all(associations)
+    except OSError as failure:
+        sys.exit(f"{failure}")
+    seconds, busy = time.perf_counter() - began, time.process_time() - worked
+    print(seconds, each * number, each * number * messages[0].bytes, busy)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ def test_each_turn_sends_instances_that_the_receiver_has_not_seen(tmp_path: Path
         assert kept == {"ours": 12, "alone": 12, "pump": 12}, "two rounds, the first not counted"
         assert measured["ours"].ours_to_it == 1
         assert all(one.turn.mb_per_second > 0 for one in measured.values())
+        assert all(0 < one.turn.sender_busy <= 1.1 for one in measured.values())
         assert table({load: measured}, receivers).count("64 KB x 2") == 3
     finally:
         for receiver in receivers:
@@ -37,9 +38,10 @@ def test_echoes_are_timed_while_others_send(tmp_path: Path):
     try:
         waited = measure_echoes([ours], [load])["ours"][load]
         assert waited.echoes >= 10
+        assert waited.unanswered == 0
         assert 0 < waited.median <= waited.p99 <= waited.longest
         assert "1 MB x 4 | ours" in echo_table({"ours": {load: waited}})
-        with pytest.raises(ReceiverFailed, match="times only"):
+        with pytest.raises(ReceiverFailed, match="echoes only"):
             echo_under_load(ours, Load(size=65536, associations=1, instances=1), number=7, fewest=1_000_000)
     finally:
         ours.stop()
