@@ -227,8 +227,8 @@ def _write_down(
         "kind": parcel.kind,
     }
     if outcome.sent:
-        mark_sent(session, parcel.number, now=now, reason=outcome.reason)
-        log.info("object-sent", reason=outcome.reason, **facts)
+        mark_sent(session, parcel.number, now=now, warning=outcome.reason)
+        log.info("object-sent", warning=outcome.reason, **facts)
     elif outcome.refused and destination.fallback and parcel.kind in NEXT_BEST:
         mark_refused(session, parcel.number, reason=outcome.reason)
         log.warning("object-refused", reason=outcome.reason, **facts)

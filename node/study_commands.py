@@ -80,6 +80,7 @@ def show(study_instance_uid: StudyUid, as_json: AsJson = False, config: Config =
                     "state": d.state,
                     "attempts": d.attempts,
                     "reason": d.reason,
+                    "warning": d.warning,
                 }
                 for d in deliveries.deliveries_of(session, row.study_instance_uid)
             ],

@@ -125,8 +125,11 @@ def results_for(session: Session, deliveries: Iterable[DeliveryRow]) -> dict[str
     return {row.sop_instance_uid: row for row in session.scalars(query)}
 
 
-def mark_sent(session: Session, number: int, *, now: datetime, reason: str = "") -> None:
-    """Remember that a destination acknowledged an object, even where it was superseded on the way."""
+def mark_sent(session: Session, number: int, *, now: datetime, warning: str = "") -> None:
+    """Remember that a destination acknowledged an object, even where it was superseded on the way.
+
+    `warning` is what it warned of; it stays whatever is said of the object later.
+    """
     _move(
         session,
         [number],
@@ -135,7 +138,8 @@ def mark_sent(session: Session, number: int, *, now: datetime, reason: str = "")
         attempts=DeliveryRow.attempts + 1,
         sent_at=now,
         next_attempt_at=None,
-        reason=reason,
+        reason="",
+        warning=warning,
     )
 
 

@@ -208,6 +208,8 @@ class DeliveryRow(Table):
     next_attempt_at: Mapped[datetime | None]
     """When it is due: to be sent while PENDING, to be asked for again while COMMITMENT_REQUESTED."""
     reason: Mapped[str] = mapped_column(Text, default="")
+    warning: Mapped[str] = mapped_column(Text, default="", server_default="")
+    """What the destination warned of when it stored the object (PS3.4 B.2.3)."""
     sent_at: Mapped[datetime | None]
     transaction_uid: Mapped[str | None] = mapped_column(String(64), index=True)
     """Of the last Storage Commitment request that named it."""

@@ -139,6 +139,8 @@ class InstanceFacts(Fact):
     bytes: int
     calling_ae_title: str
     received_at: datetime
+    deleted_at: datetime | None
+    """When retention deleted its file."""
     status: ReadStatus | None
     reason: str | None
 
@@ -153,6 +155,8 @@ class DeliveryFacts(Fact):
     sent_at: datetime | None
     committed_at: datetime | None
     reason: str
+    warning: str
+    """What the destination warned of when it stored the object."""
 
 
 class ObjectFacts(Fact):

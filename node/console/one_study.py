@@ -211,6 +211,7 @@ def _instance(row: InstanceRow, said: ImageReading | None) -> InstanceFacts:
         bytes=row.bytes,
         calling_ae_title=row.calling_ae_title,
         received_at=row.received_at,
+        deleted_at=row.deleted_at,
         status=said.status if said else None,
         reason=said.reason if said else None,
     )

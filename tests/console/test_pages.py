@@ -6,7 +6,9 @@ from datetime import timedelta
 import pytest
 
 from mammography.finding import Assessment, FindingAssessment
-from mammography.ledger.tables import StudyRow
+from mammography.ledger.deliveries import due, mark_sent
+from mammography.ledger.studies import instances_of
+from mammography.ledger.tables import InstanceRow, StudyRow
 from mammography.study import StudyEvent, StudyState
 from mammography.view import Laterality, View, ViewPosition
 
@@ -187,6 +189,21 @@ def test_deliveries_are_shown_with_state_attempts_and_reason(console, uid_of):
     assert len(re.findall(r"pacs sent 1 ", waiting)) == 3
     kept = words(section(console.get(f"/studies/{uid_of('1007')}").text, "objects"))
     assert len(re.findall(r"pacs committed 1 ", kept)) == 3
+
+
+def test_what_a_destination_warned_of_and_which_files_were_deleted_are_shown(empty, empty_console, judged):
+    study = judged(empty, "warned")
+    empty.report(study, empty.now - timedelta(minutes=5))
+    with empty.ledger.begin() as session:
+        (first, *_) = due(session, destination="pacs", now=empty.now)
+        mark_sent(session, first.number, now=empty.now, warning="pacs answered B000H (Warning).")
+        session.get_one(InstanceRow, instances_of(session, study)[0].sop_instance_uid).deleted_at = empty.now
+    page = empty_console.get(f"/studies/{study}").text
+    assert "pacs sent 1" in words(section(page, "objects"))
+    assert words(section(page, "objects")).count("pacs answered B000H (Warning).") == 1
+    assert words(section(page, "instances")).count("17.0 MB deleted") == 1
+    said = empty_console.get(f"/api/studies/{study}").json()
+    assert [bool(each["deleted_at"]) for each in said["instances"]].count(True) == 1
 
 
 def test_instances_and_history_are_shown_with_reasons(console, uid_of):

@@ -60,14 +60,14 @@ def reasons(node, study):
 
 
 @contextmanager
-def archive(on_action, *, storing=True):
-    """A PACS that stores everything and answers an N-ACTION by a function of the event; yields its port."""
+def archive(on_action, *, storing=True, status=0x0000):
+    """A PACS that stores everything, with this status, and answers an N-ACTION by a function of the event; yields its port."""
     entity = AE(ae_title="ANYBODY")
     if storing:
         entity.add_supported_context(CAD_SR, ExplicitVRLittleEndian)
         entity.add_supported_context(GSPS, ExplicitVRLittleEndian)
     entity.add_supported_context(PUSH_MODEL)
-    handlers = [(evt.EVT_C_STORE, lambda _: 0x0000), (evt.EVT_N_ACTION, on_action)]
+    handlers = [(evt.EVT_C_STORE, lambda _: status), (evt.EVT_N_ACTION, on_action)]
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
     try:
         yield server.server_address[1]
@@ -222,6 +222,17 @@ def test_a_destination_that_refuses_the_request_is_asked_again_later_and_the_rea
     assert reasons(node, study) == {"pacs refused the request for commitment with 0110H."}
     assert all(row.next_attempt_at > NOW for row in node.deliveries(study))
     assert ask(node) == 0
+
+
+def test_what_a_destination_warned_of_outlives_what_is_said_of_its_commitment(node):
+    with archive(lambda _: (0x0110, None), status=0xB000) as port:
+        node.destinations.append(destination("pacs", port, commitment=True))
+        study = node.reported_study(views=VIEWS[:1])
+        deliver(node)
+        ask(node)
+    rows = node.deliveries(study)
+    assert {row.reason for row in rows} == {"pacs refused the request for commitment with 0110H."}
+    assert all("B000H (Warning" in row.warning for row in rows)
 
 
 def test_a_destination_without_storage_commitment_says_what_to_do(node, storescp):

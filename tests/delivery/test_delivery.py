@@ -259,7 +259,7 @@ def test_a_warning_counts_as_stored_and_is_remembered(node):
         study = node.reported_study(views=VIEWS[:1])
         deliver(node)
     assert node.state(study) == StudyState.DELIVERED
-    assert all("B000H (Warning" in reason for reason in reasons(node, study))
+    assert all("B000H (Warning" in row.warning for row in node.deliveries(study))
 
 
 def test_a_refusal_is_postponed_with_what_the_destination_said(node):
