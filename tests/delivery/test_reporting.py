@@ -12,6 +12,7 @@ from pydicom import dcmread
 from mammography.coordinates import ImagePoint
 from mammography.finding import Speck
 from mammography.ledger.deliveries import results_of
+from mammography.ledger.studies import instances_of
 from mammography.ledger.tables import DeliveryState
 from mammography.study import StudyState
 from node.reporting import MOST_CRASHES
@@ -168,6 +169,19 @@ def test_a_study_whose_image_vanished_waits_for_a_person_and_says_which(node):
     assert image.name in node.study(study).reason
     assert f"mammocalc study retry {study}" in node.study(study).reason
     assert node.state(other) == StudyState.DELIVERED
+
+
+def test_a_study_whose_image_was_deleted_before_it_was_answered_asks_for_it_again(node):
+    study = node.read_study()
+    with node.ledger.begin() as session:
+        first = min(instances_of(session, study), key=lambda row: row.view_position + row.laterality)
+        first.deleted_at = NOW
+    node.reporting.sweep(now=NOW)
+    assert node.state(study) == StudyState.FAILED
+    assert "1 of its 4 images were deleted by retention until 20" in node.study(study).reason
+    assert f"({first.laterality} {first.view_position})" in node.study(study).reason
+    assert "Have the images sent again" in node.study(study).reason
+    assert results(node, study) == []
 
 
 def test_a_picture_that_cannot_be_drawn_stops_no_report(node):
