@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from uuid import uuid4
 
 
 def make_folder(data_dir: Path, folder: Path) -> None:
@@ -12,13 +13,19 @@ def make_folder(data_dir: Path, folder: Path) -> None:
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Put a file into its place, complete and synced, over whatever was there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    """Put a file into its place, complete and synced, over whatever was there.
+
+    Where that fails nothing is left; where the process is ended meanwhile, a file `.NAME.*.part` is.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
 
 

@@ -4,6 +4,7 @@ A file that was named but has no row was never acknowledged: it goes into the qu
 A row without its file is a broken promise: an alarm. A file whose row says that it is deleted is removed.
 """
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -83,7 +84,7 @@ class Repair:
             return 0
         if self._folders is None:
             studies = self._data_dir / "studies"
-            self._folders = sorted(path / "images" for path in studies.iterdir()) if studies.is_dir() else []
+            self._folders = sorted(studies.iterdir()) if studies.is_dir() else []
         if self._folders:
             self._compare_files(self._folders[:STUDIES_A_STEP], self._started)
             del self._folders[:STUDIES_A_STEP]
@@ -129,8 +130,9 @@ class Repair:
         written = [path for folder in folders for path in _written_before(folder, started)]
         for path in written:
             if path.suffix == ".part":
-                path.unlink(missing_ok=True)  # on its way to be put back when its receiver was ended
-        files = {path: image_uid(path) for path in written if path.suffix == ".dcm"}
+                path.unlink(missing_ok=True)  # whoever wrote it was ended
+        images = [path for path in written if path.parent.name == "images" and path.suffix == ".dcm"]
+        files = {path: image_uid(path) for path in images}
         with self._ledger.read() as session:
             rows = held(session, list(files.values()))
         self._orphans += [path for path, uid in files.items() if uid not in rows]
@@ -213,9 +215,9 @@ class Repair:
 
 
 def _written_before(folder: Path, moment: datetime) -> list[Path]:
-    """Return the files in a folder that were written before a moment."""
+    """Return the files below a folder that were written before a moment."""
     found = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+    for path in sorted(Path(parent, name) for parent, _, names in os.walk(folder) for name in names):
         with suppress(FileNotFoundError):  # retention of another node took it meanwhile
             if path.stat().st_mtime <= moment.timestamp():
                 found.append(path)

@@ -23,6 +23,7 @@ from tests.servers import PostgresServer, RedisServer, free_port
 CLOCK_SOURCE = Path(__file__).with_name("clock.c")
 DISK_GIB = 7
 STEADY_SECONDS = 0.2
+_PAGE_BYTES = 4096
 
 
 class Site:
@@ -151,12 +152,16 @@ class Site:
         """Write a file that leaves so little room, and return it."""
         filler = self.data_dir / "filler"
         with closing(filler.open("wb", buffering=0)) as file:
-            room = shutil.disk_usage(self.data_dir).free - leave_bytes
-            while room > 0:
+            step, size = 64 << 20, 0
+            while step >= _PAGE_BYTES:
+                room = shutil.disk_usage(self.data_dir).free - leave_bytes
+                if room < step:
+                    step //= 2
+                    continue
                 try:
-                    os.posix_fallocate(file.fileno(), 0, room)
+                    os.posix_fallocate(file.fileno(), size, step)
                 except OSError:  # somebody was faster
-                    room -= 1 << 20
+                    step //= 2
                 else:
-                    break
+                    size += step
         return filler

@@ -183,6 +183,21 @@ def test_what_was_to_be_put_back_when_its_receiver_was_killed_is_removed(store: 
     assert len(store.files("half")) == 4
 
 
+def test_half_written_results_of_a_killed_node_are_removed_and_whole_ones_stay(store: Store):
+    store.answered("composing")
+    results = store.folder("composing").parent / "results" / "r1"
+    results.mkdir(parents=True)
+    half, whole, fresh = (results / name for name in (".a.png.1.part", "a.png", ".b.png.2.part"))
+    for path in (half, whole, fresh):
+        path.write_bytes(b"some")
+    for path in (half, whole):
+        os.utime(path, (0, 0))
+    os.utime(fresh, (4e9, 4e9))
+    repair(store)
+    assert sorted(path.name for path in results.iterdir()) == [".b.png.2.part", "a.png"]
+    assert len(store.files("composing")) == 4
+
+
 @pytest.mark.parametrize("damage", ["gone", "short"])
 def test_a_row_without_its_whole_file_raises_an_alarm_that_a_second_sending_ends(store: Store, damage: str):
     store.take_set("lost")
