@@ -1,6 +1,7 @@
 """Whatever happens to a study, in whatever order: each step is one of the table, and it reaches an end."""
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from itertools import count, pairwise
 
 from hypothesis import HealthCheck, Phase, settings
@@ -27,6 +28,7 @@ from mammography.ledger.deliveries import (
     uncommitted,
 )
 from mammography.ledger.engine import Ledger
+from mammography.ledger.retention import give_up_images
 from mammography.ledger.studies import (
     LostRace,
     Recorded,
@@ -35,6 +37,7 @@ from mammography.ledger.studies import (
     expire_leases,
     give_back,
     history_of,
+    instances_of,
     record_instance,
     retry,
     study,
@@ -46,7 +49,10 @@ from tests.ledger.given import ARCHIVE, NOW, PACS, image, result
 LEASE = timedelta(minutes=5)
 MINUTE = timedelta(minutes=1)
 ENDS = {StudyState.DELIVERED, StudyState.COMMITTED, StudyState.UNREADABLE, StudyState.FAILED}
-NEVER_SEEN = "never-seen"
+WANTS_IMAGES = {StudyState.RECEIVING, StudyState.QUEUED, StudyState.READING, StudyState.FAILED}
+"""Where a study is not read yet, or could not be."""
+TOLD_OF = {StudyEvent.INSTANCE_STORED, StudyEvent.IMAGES_DELETED}
+"""What the history tells of without a step."""
 _studies = count()
 
 
@@ -64,6 +70,9 @@ class StudyLife(RuleBasedStateMachine):
         self.now = NOW
         self.images = 0
         self.seen: StudyRow | None = None
+        self.digests: dict[int, str] = {}
+        self.received: dict[int, datetime] = {}
+        self.deleted: set[int] = set()
 
     def row(self) -> StudyRow:
         with self.ledger.read() as session:
@@ -91,18 +100,48 @@ class StudyLife(RuleBasedStateMachine):
             answered = bool(results_of(session, self.uid, revision))
             arrived = image(self.images, study=self.uid, received_at=self.now)
             assert record_instance(session, arrived) is Recorded.NEW
+        self.digests[self.images], self.received[self.images] = arrived.digest, self.now
         self.images += 1
         after = self.row()
         assert (after.state, after.revision) == (StudyState.RECEIVING, revision + answered)
 
     @precondition(lambda self: self.images)
-    @rule(other_bytes=st.booleans())
-    def an_image_arrives_again(self, other_bytes: bool) -> None:
-        before = self.row()
-        changes = {"digest": "other"} if other_bytes else {}
+    @rule(number=st.integers(0, 2), other_bytes=st.booleans())
+    def an_image_arrives_again(self, number: int, other_bytes: bool) -> None:
+        """Nothing is left of a deleted one that it could differ from: it is kept again, and read where it is wanted."""
+        number %= self.images
+        before, expected, opened = self.row(), Recorded.SAME, False
+        arrived = image(number, study=self.uid, received_at=self.now)
+        if other_bytes:
+            arrived = replace(arrived, digest="other")
+        if number in self.deleted:
+            expected = Recorded.RESTORED
+            opened = arrived.digest != self.digests[number] or before.state in WANTS_IMAGES
+            self.deleted.remove(number)
+            self.digests[number], self.received[number] = arrived.digest, self.now
+        elif arrived.digest != self.digests[number]:
+            expected = Recorded.CONFLICT
         with self.ledger.begin() as session:
-            recorded = record_instance(session, image(0, study=self.uid, received_at=self.now, **changes))
-        assert recorded is (Recorded.CONFLICT if other_bytes else Recorded.SAME)
+            answered = bool(results_of(session, self.uid, before.revision))
+            assert record_instance(session, arrived) is expected
+        state = StudyState.RECEIVING if opened else before.state
+        assert (self.row().state, self.row().revision) == (state, before.revision + (opened and answered))
+
+    @precondition(lambda self: self.images)
+    @rule()
+    def its_old_images_are_deleted(self) -> None:
+        """Of a committed study alone, and only what is old since then."""
+        before, until = self.row(), self.now - MINUTE
+        with self.ledger.begin() as session:
+            given_up = give_up_images(
+                session, self.uid, states={StudyState.COMMITTED}, until=until, now=self.now
+            )
+        ripe = before.state is StudyState.COMMITTED and before.state_since <= until
+        expected = {number for number, at in self.received.items() if at <= until} - self.deleted
+        assert {each.sop_instance_uid for each in given_up} == {
+            image(number, study=self.uid).sop_instance_uid for number in (expected if ripe else ())
+        }
+        self.deleted |= expected if ripe else set()
         assert (self.row().state, self.row().revision) == (before.state, before.revision)
 
     @precondition(lambda self: self.state() is StudyState.RECEIVING)
@@ -304,11 +343,19 @@ class StudyLife(RuleBasedStateMachine):
         assert (lines[0].from_state, lines[0].to_state) == (None, StudyState.RECEIVING)
         for before, line in pairwise(lines):
             assert line.from_state is before.to_state
-            told_again = line.event is StudyEvent.INSTANCE_STORED and line.from_state is line.to_state
+            told_again = line.event in TOLD_OF and line.from_state is line.to_state
             assert told_again or TRANSITIONS[line.from_state, line.event] is line.to_state
             assert line.revision >= before.revision
             assert line.reason
         assert (lines[-1].to_state, lines[-1].revision) == (row.state, row.revision)
+
+    @invariant()
+    def it_has_the_images_that_were_not_deleted(self) -> None:
+        with self.ledger.read() as session:
+            rows = instances_of(session, self.uid)
+        gone = {image(number, study=self.uid).sop_instance_uid for number in self.deleted}
+        assert len(rows) == self.images
+        assert {row.sop_instance_uid for row in rows if row.deleted_at is not None} == gone
 
     @invariant()
     def it_has_one_answer_at_a_time(self) -> None:
