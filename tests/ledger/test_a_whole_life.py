@@ -308,6 +308,18 @@ class StudyLife(RuleBasedStateMachine):
         for _ in range(steps):
             self._go_on()
 
+    @precondition(lambda self: self.images)
+    @rule(again=st.sampled_from(["no", "same", "other"]))
+    def it_is_answered_and_grows_old(self, again: str) -> None:
+        """To where images are deleted it is a long way; this is the short cut."""
+        for _ in range(8):
+            self._go_on()
+        self.the_pacs_is_asked_to_commit_and_reports(True)
+        self.now += 2 * MINUTE
+        self.its_old_images_are_deleted()
+        if again != "no":
+            self.an_image_arrives_again(0, again == "other")
+
     @precondition(lambda self: self.state() is StudyState.QUEUED)
     @rule(workers=st.integers(1, 4))
     def workers_die_of_it(self, workers: int) -> None:
@@ -438,7 +450,7 @@ def test_every_step_is_one_of_the_table_and_every_study_comes_to_an_end(ledger: 
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=100,
+            max_examples=70,
             stateful_step_count=40,
             deadline=None,
             phases=[Phase.generate, Phase.shrink],
