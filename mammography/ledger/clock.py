@@ -6,7 +6,7 @@ anything that the node itself plans.
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import case, or_, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
@@ -20,16 +20,19 @@ LONGEST_PLANNED = timedelta(hours=8)
 """No delivery is put off for longer: a commitment is asked for again after six hours, give or take a fifth."""
 
 
-def bring_back(session: Session, *, now: datetime, lease: timedelta) -> list[str]:
+def bring_back(
+    session: Session, *, now: datetime, lease: timedelta, longest_planned: timedelta = LONGEST_PLANNED
+) -> list[str]:
     """Bring moments that lie ahead of every plan back to `now`; return the studies that it touched.
 
-    `lease` is how long a worker may be silent. A study is locked before its deliveries are.
+    `lease` is how long a worker may be silent; `longest_planned` how far ahead a next attempt may lie, 0 where no plan is to be
+    trusted. A study is locked before its deliveries are.
     """
     touched = _arrivals(session, now) | _leases(session, now, lease) | _bells(session, now)
-    touched |= _deliveries(session, now)
+    touched |= _deliveries(session, now, longest_planned)
     session.execute(
         update(CommitmentRequestRow)
-        .where(CommitmentRequestRow.next_attempt_at > now + LONGEST_PLANNED)
+        .where(CommitmentRequestRow.next_attempt_at > now + longest_planned)
         .values(next_attempt_at=now)
         .execution_options(synchronize_session=False)
     )
@@ -71,16 +74,25 @@ def _bells(session: Session, now: datetime) -> set[str]:
     )
 
 
-def _deliveries(session: Session, now: datetime) -> set[str]:
-    """Let what was put off be due."""
-    ahead = DeliveryRow.next_attempt_at > now + LONGEST_PLANNED
+def _deliveries(session: Session, now: datetime, longest_planned: timedelta) -> set[str]:
+    """Let what was put off be due, and what is to have come into the outbox, or gone, in the time to come."""
+    waits = DeliveryRow.next_attempt_at > now
+    ahead = or_(
+        DeliveryRow.next_attempt_at > now + longest_planned,
+        waits & (DeliveryRow.due_since > now + TOLERANCE),
+        waits & (DeliveryRow.sent_at > now + TOLERANCE),
+    )
     studies = sorted(set(session.scalars(select(DeliveryRow.study_instance_uid).where(ahead))))
     for uid in studies:
         lock_study(session, uid)
     session.execute(
         update(DeliveryRow)
         .where(ahead)
-        .values(next_attempt_at=now)
+        .values(
+            next_attempt_at=now,
+            due_since=case((DeliveryRow.due_since > now, now), else_=DeliveryRow.due_since),
+            sent_at=case((DeliveryRow.sent_at > now, now), else_=DeliveryRow.sent_at),
+        )
         .execution_options(synchronize_session=False)
     )
     return set(studies)

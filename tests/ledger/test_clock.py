@@ -5,7 +5,14 @@ from datetime import timedelta
 import pytest
 
 from mammography.ledger.clock import LONGEST_PLANNED, TOLERANCE, bring_back
-from mammography.ledger.deliveries import due, postpone
+from mammography.ledger.deliveries import (
+    deliveries_of,
+    due,
+    mark_sent,
+    postpone,
+    request_commitment,
+    uncommitted,
+)
 from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import expire_leases, mark_rung, study, unrung
 from mammography.study import StudyState
@@ -57,6 +64,32 @@ def test_what_was_put_off_is_due(ledger: Ledger) -> None:
     assert brought_back(ledger) == [STUDY]
     with ledger.read() as session:
         assert first.number in {one.number for one in due(session, destination=PACS, now=NOW)}
+
+
+def test_what_came_into_the_outbox_under_a_clock_an_hour_ahead_is_due(ledger: Ledger) -> None:
+    hour = timedelta(hours=1)
+    with ledger.begin() as session:
+        reported(session)
+        for one in deliveries_of(session, STUDY):
+            one.due_since = one.next_attempt_at = NOW + hour
+    assert brought_back(ledger) == [STUDY]
+    assert brought_back(ledger) == []
+    with ledger.read() as session:
+        assert {one.due_since for one in due(session, destination=PACS, now=NOW)} == {NOW}
+
+
+def test_what_was_sent_under_a_clock_an_hour_ahead_is_asked_for(ledger: Ledger) -> None:
+    hour = timedelta(hours=1)
+    with ledger.begin() as session:
+        reported(session)
+        numbers = [one.number for one in due(session, destination=PACS, now=NOW)]
+        for number in numbers:
+            mark_sent(session, number, now=NOW + hour)
+        again = NOW + hour + timedelta(minutes=1)
+        request_commitment(session, numbers, transaction_uid="1.2.3", now=NOW + hour, ask_again_at=again)
+    assert brought_back(ledger) == [STUDY]
+    with ledger.read() as session:
+        assert {one.sent_at for one in uncommitted(session, destination=PACS, now=NOW)} == {NOW}
 
 
 @pytest.mark.parametrize("ahead", [-timedelta(hours=1), timedelta(0), TOLERANCE])
