@@ -25,14 +25,12 @@ from mammography.telemetry.metrics import configure_metrics
 from node.composition import (
     CannotStart,
     ages_of,
-    callers_of,
     destinations_of,
     make_commitment,
     make_commitment_provider,
     make_completion,
     make_retention,
     now,
-    operations_of,
     tls_door_of,
 )
 from node.settings import NodeSettings
@@ -65,34 +63,9 @@ def run_role(role: str, settings: NodeSettings) -> None:
 
 def _receive(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> None:
     """Take associations in until told to stop."""
-    from node.association import Acceptor
-    from node.reception import Reception
-    from node.strangers import Strangers
+    from node.receiving import receive
 
-    reception = Reception(ledger=ledger, data_dir=settings.node.data_dir, survives=settings.node.survives)
-    reception.sweep_incoming()
-    completion = make_completion(settings, ledger)
-    strangers = Strangers(ledger)
-    acceptor = Acceptor(
-        ae_title=settings.node.ae_title,
-        host=settings.node.host,
-        port=settings.node.port,
-        reception=reception,
-        on_study_touched=lambda uid: completion.association_ended(uid, now=now()),
-        operations=operations_of(settings, ledger, completion),
-        storage_classes=(
-            None if settings.node.storage_classes is None else frozenset(settings.node.storage_classes)
-        ),
-        callers=callers_of(settings),
-        on_stranger=strangers.turned_away,
-        tls=tls_door_of(settings),
-    )
-    strangers.start()
-    acceptor.start()
-    log.info("listening", ae_title=settings.node.ae_title, host=settings.node.host, port=settings.node.port)
-    stop.wait()
-    acceptor.stop(LAST_WORDS)
-    strangers.stop()
+    receive(settings, ledger, stop, last_words=LAST_WORDS)
 
 
 def _dispatch(settings: NodeSettings, ledger: Ledger, stop: threading.Event) -> None:

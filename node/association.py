@@ -2,21 +2,23 @@
 
 import itertools
 import socket
+import ssl
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from time import monotonic, sleep
-from typing import Any
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
-from structlog.contextvars import bound_contextvars
 
+from node.annex import Annex
 from node.callers import THIS_MACHINE, Caller
-from node.conversation import SILENCE, Conversation, InstanceStore, Services
+from node.conversation import SILENCE
+from node.hall import Guest, Hall, Offer
 from node.metrics import ASSOCIATIONS_OPEN, REJECTIONS
-from node.operations import Operations
 from node.porter import Call, Porter
 from node.quota import Quota
 from node.tls import Credentials, Tls
@@ -63,6 +65,14 @@ class Limits:
     silence: timedelta = SILENCE
     """Within an association, and for how long a message may trickle."""
 
+    def quota(self) -> Quota:
+        """Return what keeps count of places and bytes."""
+        return Quota(
+            places=self.associations,
+            places_of_one=self.associations_of_one,
+            bytes_of_one=self.bytes_of_one,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsDoor:
@@ -76,11 +86,14 @@ class Acceptor:
     """Our application entity as the acceptor of associations.
 
     It verifies (C-ECHO), stores every storage class in every transfer syntax as it was received, private and
-    unknown ones too (or `storage_classes` alone), and passes on what else is asked to whoever offers it (`operations`).
+    unknown ones too (or those of the `offer` alone), and passes on what else is asked to whoever offers it.
 
     `on_study_touched` is called when an association ended, for each study that it stored into, unless another
     association still stores into the same study. `callers` are those who may call; nobody else is accepted, and
     `on_stranger` is told of those with the reason, and must not wait. With `tls` it listens on two ports.
+
+    `annexes` are halls in other processes, made with the same `quota`; associations go where the fewest are. `when_lost` is
+    called when such a process ended by itself, and its associations with it: the node is to start anew.
     """
 
     def __init__(  # noqa: PLR0913  what an application entity is told
@@ -89,30 +102,30 @@ class Acceptor:
         ae_title: str,
         host: str,
         port: int,
-        reception: InstanceStore[Any],
+        offer: Offer,
         on_study_touched: Callable[[str], None],
-        operations: Operations,
-        storage_classes: frozenset[str] | None = None,
         callers: Sequence[Caller] = THIS_MACHINE,
         on_stranger: Callable[[Call, str], None] = lambda _call, _reason: None,
         limits: Limits | None = None,
         tls: TlsDoor | None = None,
+        quota: Quota | None = None,
+        annexes: Sequence[Annex] = (),
+        when_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._ae_title = ae_title.strip()
         self._host, self._port = host, port
         self._tls, self._tls_port = tls, 0
-        self._reception = reception
         self._on_study_touched = on_study_touched
-        self._operations, self._storage_classes = operations, storage_classes
         self._callers = tuple(callers)
         self._on_stranger = on_stranger
         self._limits = limits or Limits()
-        self._quota = Quota(
-            associations=self._limits.associations_of_one, bytes_in_flight=self._limits.bytes_of_one
-        )
+        self._quota = quota or self._limits.quota()
+        self._hall = Hall(offer, self, quota=self._quota, silence=self._limits.silence)
+        self._annexes, self._when_lost = tuple(annexes), when_lost
+        self._halls: list[Hall | Annex] = [self._hall, *annexes]
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        self._open: dict[int, Conversation[Any]] = {}
+        self._guests: dict[int, tuple[Guest, Hall | Annex]] = {}
         self._stored_into: dict[int, set[str]] = {}
         self._porter: Porter | None = None
 
@@ -141,6 +154,8 @@ class Acceptor:
         if self._tls:
             listener, self._tls_port = self._listen(self._tls.port)
             doors[listener] = tls
+        for annex in self._annexes:
+            annex.serve(self, when_lost=partial(self._lose, annex))
         self._porter = Porter(doors, self, patience=self._limits.request_timeout)
         threading.Thread(target=self._porter.serve, name="porter", daemon=True).start()
 
@@ -155,9 +170,11 @@ class Acceptor:
             return
         self._porter.stop()
         self._wait_until_nobody_calls(timeout)
-        for conversation in self._conversations():
-            conversation.abort()
+        for hall in self._halls:
+            hall.abort()
         self._wait_until_nobody_calls(timeout)
+        for annex in self._annexes:
+            annex.close()
         self._porter = None
 
     def objection(self, call: Call) -> bytes | None:
@@ -172,52 +189,60 @@ class Acceptor:
         return self._rejected(call, why)
 
     def welcome(self, connection: socket.socket, call: Call, request: bytes) -> bytes | None:
-        """Give a caller a place and a thread of its own; or return the A-ASSOCIATE-RJ if there is none."""
-        number = next(self._numbers)
-        services = Services(
-            store=self._reception,
-            on_stored=lambda study_instance_uid: self._remember(number, study_instance_uid),
-            operations=self._operations,
-            storage_classes=self._storage_classes,
-            quota=self._quota,
-            crowded=lambda: len(self._open) > 1,
-        )
+        """Have an association held where the fewest are; or return the A-ASSOCIATE-RJ if there is no place."""
         with self._lock:
-            if len(self._open) >= self._limits.associations or not self._quota.enter(call.caller):
+            place = self._quota.enter(call.caller)
+            if place is None:
                 return self._rejected(call, LIMIT_EXCEEDED)
-            conversation = Conversation(connection, call, services=services, silence=self._limits.silence)
-            self._open[number] = conversation
-            ASSOCIATIONS_OPEN.set(len(self._open))
-        thread = threading.Thread(
-            target=self._converse,
-            args=(number, conversation, call, request),
-            name=f"association-{number}",
-            daemon=True,
-        )
-        try:
-            thread.start()
-        except RuntimeError:  # the system has no thread left
-            self._leave(number, call)
+            guest = Guest(number=next(self._numbers), place=place, call=call)
+            hall = self._quietest(connection)
+            self._guests[guest.number] = (guest, hall)
+            ASSOCIATIONS_OPEN.set(len(self._guests))
+        if not hall.hold(connection, guest, request):
+            self.left(guest.number)
             return self._rejected(call, LIMIT_EXCEEDED)
         return None
 
-    def _leave(self, number: int, call: Call) -> None:
-        """Give a place back."""
-        self._quota.leave(call.caller)
+    def stored(self, number: int, study_instance_uid: str) -> None:
+        """Remember that an association stores into a study."""
         with self._lock:
-            del self._open[number]
-            ASSOCIATIONS_OPEN.set(len(self._open))
+            self._stored_into.setdefault(number, set()).add(study_instance_uid)
 
-    def _converse(self, number: int, conversation: Conversation[Any], call: Call, request: bytes) -> None:
-        with bound_contextvars(
-            association=number, calling_ae_title=call.calling_ae_title, calling_address=call.address
-        ):
+    def over(self, number: int) -> None:
+        """Say which studies nobody stores into any more, now that an association ended."""
+        with self._lock:
+            mine = self._stored_into.pop(number, set())
+            others = set().union(*self._stored_into.values())
+        for study_instance_uid in sorted(mine - others):
             try:
-                conversation.hold(request)
-            finally:
-                self._association_ended(number)
-                conversation.hang_up()
-                self._leave(number, call)
+                self._on_study_touched(study_instance_uid)
+            except SQLAlchemyError as failure:  # the sweep judges it later
+                _log.error(
+                    "ledger-away", study_instance_uid=study_instance_uid, reason=type(failure).__name__
+                )
+
+    def left(self, number: int) -> None:
+        """Take a place back."""
+        with self._lock:
+            guest, _ = self._guests.pop(number)
+            self._quota.leave(guest.place)
+            ASSOCIATIONS_OPEN.set(len(self._guests))
+
+    def _quietest(self, connection: socket.socket) -> Hall | Annex:
+        """Return the hall that holds the fewest associations; a session of TLS cannot leave its process."""
+        if isinstance(connection, ssl.SSLSocket):
+            return self._hall
+        held = Counter(id(hall) for _, hall in self._guests.values())
+        return min(self._halls, key=lambda hall: held[id(hall)])
+
+    def _lose(self, annex: Annex) -> None:
+        """Let go of the associations that ended with a process."""
+        with self._lock:
+            lost = [number for number, (_, hall) in self._guests.items() if hall is annex]
+        for number in lost:
+            self.over(number)
+            self.left(number)
+        self._when_lost()
 
     def _rejected(self, call: Call, why: Rejection) -> bytes:
         REJECTIONS.labels(why.meaning).inc()
@@ -230,28 +255,7 @@ class Acceptor:
         )
         return why.pdu
 
-    def _remember(self, number: int, study_instance_uid: str) -> None:
-        with self._lock:
-            self._stored_into.setdefault(number, set()).add(study_instance_uid)
-
-    def _association_ended(self, number: int) -> None:
-        """Say which studies nobody stores into any more."""
-        with self._lock:
-            mine = self._stored_into.pop(number, set())
-            others = set().union(*self._stored_into.values())
-        for study_instance_uid in sorted(mine - others):
-            try:
-                self._on_study_touched(study_instance_uid)
-            except SQLAlchemyError as failure:  # the sweep judges it later
-                _log.error(
-                    "ledger-away", study_instance_uid=study_instance_uid, reason=type(failure).__name__
-                )
-
-    def _conversations(self) -> list[Conversation[Any]]:
-        with self._lock:
-            return list(self._open.values())
-
     def _wait_until_nobody_calls(self, timeout: timedelta) -> None:
         deadline = monotonic() + timeout.total_seconds()
-        while self._conversations() and monotonic() < deadline:
+        while self._guests and monotonic() < deadline:
             sleep(0.02)

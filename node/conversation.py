@@ -38,7 +38,6 @@ from node.negotiation import (
 )
 from node.operations import Answer, Operation, OperationRefused, Operations, OutgoingEvent, understand
 from node.porter import Call
-from node.quota import Quota
 from node.tls import finish_sending
 from node.wire.command_set import (
     ACTION_TYPE_ID,
@@ -114,7 +113,10 @@ class Services(Generic[Incoming]):
     on_stored: Callable[[str], None]
     """Called with the Study Instance UID of each instance that was stored, before its answer."""
     operations: Operations
-    quota: Quota
+    take: Callable[[int], bool]
+    """Counts bytes that arrived and are not answered for; returns whether the caller may have so many."""
+    give_back: Callable[[int], None]
+    """Counts bytes no more that were answered for."""
     storage_classes: frozenset[str] | None = None
     """SOP classes that are stored; None is every one."""
     crowded: Callable[[], bool] = lambda: False
@@ -220,7 +222,7 @@ class Conversation(Generic[Incoming]):
         def take(pieces: list[memoryview]) -> None:
             came = sum(map(len, pieces))
             taken.append(came)
-            if not self._services.quota.take(self._call.caller, came):
+            if not self._services.take(came):
                 arrival.refuse(StorageExhausted("You have too much in flight: send it again later."))
             arrival.write(*pieces)
 
@@ -234,7 +236,7 @@ class Conversation(Generic[Incoming]):
             self._keep(command, arrival)
         finally:
             arrival.discard()
-            self._services.quota.give_back(self._call.caller, sum(taken))
+            self._services.give_back(sum(taken))
 
     def _keep(self, command: Command, arrival: Incoming) -> None:
         try:

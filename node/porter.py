@@ -158,8 +158,11 @@ class Porter:
             deadline=monotonic() + self._patience,
             greeting=tls is not None,
         )
-        self._waiting[connection] = waiting
-        self._selector.register(connection, selectors.EVENT_READ, waiting)
+        self._await(waiting)
+
+    def _await(self, waiting: _Waiting) -> None:
+        self._waiting[waiting.connection] = waiting
+        self._selector.register(waiting.connection, selectors.EVENT_READ, waiting)
 
     def _attend_to(self, waiting: _Waiting) -> None:
         """Take in all that a connection has said."""
@@ -228,10 +231,10 @@ class Porter:
             self._hand_on(waiting, waiting.call)
 
     def _hand_on(self, waiting: _Waiting, call: Call) -> None:
+        self._forget(waiting)  # whoever takes it over may close it here
         if rejection := self._desk.welcome(waiting.connection, call, bytes(waiting.request)):
+            self._await(waiting)
             self._send_away(waiting, rejection)
-        else:
-            self._forget(waiting)
 
     def _send_away(self, waiting: _Waiting, answer: bytes) -> None:
         """Answer, and let the other side close, as PS3.8 has it (9.2.3, state 13).

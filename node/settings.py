@@ -89,6 +89,8 @@ class NodeSection(Section):
     host: Host = "0.0.0.0"  # noqa: S104  a modality calls from the hospital's network
     port: Port = 11112
     data_dir: Path = Path("var")
+    receiving_processes: int = Field(default=2, ge=1, le=16)
+    """How many processes hold associations; each more takes some 100 MB, and a core while many images come at once."""
     survives: Survives = Survives.POWER_CUT
     """What an instance survives once it was answered with success: "power-cut", or only "kill", which is faster."""
     storage_classes: tuple[SopClass, ...] | None = None

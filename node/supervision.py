@@ -1,6 +1,5 @@
 """All roles of a node as processes under one: started in order, started again when they die, stopped together."""
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -10,6 +9,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from node.mortality import die_with_parent
+
 log = structlog.get_logger()
 
 SHORTEST_PAUSE_SECONDS = 0.5
@@ -18,8 +19,6 @@ STEADY_SECONDS = 60.0
 """A role that ran for so long starts again without a pause."""
 STOPPING_SECONDS = 7.0
 """How long a role may take to finish what it does; then it is killed, and the ledger brings its work back."""
-
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,10 +120,5 @@ class Supervisor:
             env={**os.environ, **self.environment},
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509  the supervisor has one thread
+            preexec_fn=die_with_parent,  # noqa: PLW1509  the supervisor has one thread
         )
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to kill this process when the supervisor dies (prctl(2)), so that none is orphaned."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

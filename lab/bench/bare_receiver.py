@@ -13,9 +13,11 @@ from uuid import uuid4
 
 import structlog
 
+from node.annex import Annex
 from node.arrival import Announcement, part10_header, write_all
-from node.association import Acceptor
+from node.association import Acceptor, Limits
 from node.dimse_status import StorageExhausted
+from node.hall import Offer
 
 
 class _File:
@@ -58,15 +60,20 @@ class _Folder:
 
 
 def main() -> None:
-    """Receive until killed."""
+    """Receive until killed, in as many processes as the node does by default."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    offer, limits = Offer(store=_Folder(Path(sys.argv[2])), operations={}), Limits()
+    quota = limits.quota()
+    annex = Annex(lambda: offer, quota=quota, silence=limits.silence)
     acceptor = Acceptor(
         ae_title="BARE",
         host="127.0.0.1",
         port=int(sys.argv[1]),
-        reception=_Folder(Path(sys.argv[2])),
+        offer=offer,
         on_study_touched=lambda _: None,
-        operations={},
+        limits=limits,
+        quota=quota,
+        annexes=[annex],
     )
     acceptor.start()
     threading.Event().wait()

@@ -112,8 +112,10 @@ def receive(
             try:
                 running = launch_all(launches, Path(folder).resolve())
                 typer.echo(f"{title}, medians of {rounds} rounds in turns.\n")
-                typer.echo(table(measure_receivers(running, loads, rounds=rounds), running) + "\n")
-                if launches is PROMISE_KEPT:
+                kept = launches is PROMISE_KEPT
+                measured = measure_receivers(running, loads, rounds=rounds, keep_small=kept)
+                typer.echo(table(measured, running) + "\n")
+                if kept:
                     typer.echo("A C-ECHO while 32 associations send.\n")
                     asked = [one for one in running if one.name != "plain pump"]
                     busy = loads_of(_numbers(sizes), [32], megabytes=_MEGABYTES_UNDER_ECHOES)

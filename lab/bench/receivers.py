@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -60,15 +61,22 @@ class Receiver:
         return self._launched.ae_title
 
     def cpu_seconds(self) -> float:
-        """Return the processor seconds that it took so far, with children that ended."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
-        return sum(map(int, fields[11:15])) / _TICKS
+        """Return the processor seconds that it took so far, with its processes that live and those that ended."""
+        taken = 0
+        for process in _family(self._process.pid):
+            with suppress(OSError):  # it ended meanwhile, and its parent answers for it
+                fields = (process / "stat").read_text().rsplit(") ", 1)[1].split()
+                taken += sum(map(int, fields[11:15]))
+        return taken / _TICKS
 
     def peak_memory_mb(self) -> float:
-        """Return the most memory that was resident in its first process, in 10^6 bytes."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024 / 1e6
+        """Return the most memory that was resident in each of its processes that live, added up, in 10^6 bytes."""
+        kilobytes = 0
+        for process in _family(self._process.pid):
+            with suppress(OSError):
+                lines = (process / "status").read_text().splitlines()
+                kilobytes += sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+        return kilobytes * 1024 / 1e6
 
     def forget(self) -> None:
         """Remove what came: a memory disk does not hold the instances of all turns."""
@@ -101,6 +109,14 @@ class Receiver:
                 time.sleep(0.1)
             else:
                 return
+
+
+def _family(pid: int) -> list[Path]:
+    """Return the folders below /proc of a process, and of those that it started and that live."""
+    process, children = Path("/proc", str(pid)), ""
+    with suppress(OSError):
+        children = (process / "task" / str(pid) / "children").read_text()
+    return [process, *(each for child in children.split() for each in _family(int(child)))]
 
 
 def _python(module: str, *arguments: object) -> list[str]:

@@ -25,7 +25,7 @@ from node.wire.pdu import (
     TooSlow,
 )
 
-BUFFER_BYTES = 2 << 20
+BUFFER_BYTES = 1 << 20
 """Of one association. Among several, each call to the system is a turn for the interpreter's lock: few large ones."""
 
 ALONE_BYTES = 512 << 10

@@ -14,6 +14,7 @@ from mammography.ledger.studies import study
 from mammography.study import StudyState
 from node.association import Acceptor
 from node.completion import Completion
+from node.hall import Offer
 from node.reception import Reception
 from tests.reception.mammograms import mammogram, saved, screening_set, uid
 from tests.reception.senders import calling, send
@@ -37,9 +38,11 @@ class Receiving:
             ae_title="MAMMOCALC",
             host="127.0.0.1",
             port=0,
-            reception=Reception(ledger=self.ledger, data_dir=folder / "data", minimum_free_bytes=0),
+            offer=Offer(
+                store=Reception(ledger=self.ledger, data_dir=folder / "data", minimum_free_bytes=0),
+                operations={},
+            ),
             on_study_touched=lambda one: self.completion.association_ended(one, now=datetime.now(UTC)),
-            operations={},
         )
         self.acceptor.start()
 

@@ -9,6 +9,7 @@ from lab.demo.orthanc import Orthanc
 from mammography.results.options import ComposeOptions
 from node.association import Acceptor
 from node.commitment import PUSH_MODEL, CommitmentReport, takes_reports
+from node.hall import Offer
 from node.parcels import Destination
 from node.reception import Reception
 from node.wire.command_set import CommandField
@@ -56,9 +57,11 @@ def listening(node: Node, port: int, on_report: Callable[[CommitmentReport], Non
         ae_title="MAMMOCALC",
         host="127.0.0.1",
         port=port,
-        reception=Reception(ledger=node.ledger, data_dir=node.data_dir),
+        offer=Offer(
+            store=Reception(ledger=node.ledger, data_dir=node.data_dir),
+            operations={(CommandField.N_EVENT_REPORT, PUSH_MODEL): takes_reports(on_report)},
+        ),
         on_study_touched=lambda _: None,
-        operations={(CommandField.N_EVENT_REPORT, PUSH_MODEL): takes_reports(on_report)},
     )
     acceptor.start()
     try:

@@ -16,6 +16,7 @@ from mammography.ledger.studies import history_of, instances_of, refusals
 from mammography.ledger.tables import HistoryRow, InstanceRow, RefusalRow
 from node.association import Acceptor
 from node.commitment import PUSH_MODEL, CommitmentReport, takes_reports
+from node.hall import Offer
 from node.reception import Reception
 from node.wire.command_set import CommandField
 from tests.reception.mammograms import uid
@@ -29,6 +30,7 @@ class ListeningNode:
     data_dir: Path
     database: Path
     acceptor: Acceptor | None = None
+    reception: Reception | None = None
     touched: list[str] = field(default_factory=list)
     reports: list[CommitmentReport] = field(default_factory=list)
     somebody_touched: threading.Event = field(default_factory=threading.Event)
@@ -38,20 +40,24 @@ class ListeningNode:
         return self.acceptor.port
 
     def listen(self, *, on_study_touched: Callable[[str], None] | None = None, **changes: Any) -> None:
-        minimum_free_bytes = changes.pop("minimum_free_bytes", 0)
+        self.reception = Reception(
+            ledger=self.ledger,
+            data_dir=self.data_dir,
+            minimum_free_bytes=changes.pop("minimum_free_bytes", 0),
+        )
+        offered = {
+            "store": self.reception,
+            "operations": {(CommandField.N_EVENT_REPORT, PUSH_MODEL): takes_reports(self.reports.append)},
+        }
+        offered |= {name: changes.pop(name) for name in ("operations", "storage_classes") if name in changes}
         self.acceptor = Acceptor(
             **(
                 {
                     "ae_title": "MAMMOCALC",
                     "host": "127.0.0.1",
                     "port": 0,
-                    "reception": Reception(
-                        ledger=self.ledger, data_dir=self.data_dir, minimum_free_bytes=minimum_free_bytes
-                    ),
+                    "offer": Offer(**offered),
                     "on_study_touched": on_study_touched or self._touch,
-                    "operations": {
-                        (CommandField.N_EVENT_REPORT, PUSH_MODEL): takes_reports(self.reports.append)
-                    },
                 }
                 | changes
             )

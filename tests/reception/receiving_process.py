@@ -8,9 +8,11 @@ from pathlib import Path
 
 from mammography.ledger.engine import Ledger
 from mammography.telemetry.logging import configure_logging
-from node.association import Acceptor
+from node.annex import Annex
+from node.association import Acceptor, Limits
 from node.commitment import PUSH_MODEL, Commitment, takes_reports
 from node.commitment_provider import CommitmentProvider
+from node.hall import Offer
 from node.negotiation import MODALITY_PERFORMED_PROCEDURE_STEP as MPPS
 from node.procedure_steps import ProcedureSteps
 from node.reception import Reception
@@ -23,21 +25,14 @@ def end_loudly(unforeseen: threading.ExceptHookArgs) -> None:
     os._exit(77)
 
 
-def main() -> None:
-    configure_logging("receive")
-    threading.excepthook = end_loudly
-    ledger, data_dir = Ledger(sys.argv[2]), Path(sys.argv[1])
-    reception = Reception(ledger=ledger, data_dir=data_dir, minimum_free_bytes=0)
-    reception.sweep_incoming()
+def offer(ledger_url: str, data_dir: Path) -> Offer:
+    """What is offered in one process, with a store and a ledger of its own."""
+    ledger = Ledger(ledger_url)
     commitment = Commitment(ledger=ledger, calling_ae_title="MAMMOCALC", destinations=[])
     provider = CommitmentProvider(ledger=ledger, data_dir=data_dir, ae_title="MAMMOCALC", reports={})
     steps = ProcedureSteps(ledger=ledger)
-    acceptor = Acceptor(
-        ae_title="MAMMOCALC",
-        host="127.0.0.1",
-        port=0,
-        reception=reception,
-        on_study_touched=lambda _: None,
+    return Offer(
+        store=Reception(ledger=ledger, data_dir=data_dir, minimum_free_bytes=0),
         operations={
             (CommandField.N_EVENT_REPORT, PUSH_MODEL): takes_reports(
                 lambda report: commitment.record(report, now=datetime.now(UTC))
@@ -46,6 +41,28 @@ def main() -> None:
             (CommandField.N_CREATE, MPPS): lambda asked: steps.create(asked, now=datetime.now(UTC)),
             (CommandField.N_SET, MPPS): lambda asked: steps.change(asked, now=datetime.now(UTC)),
         },
+    )
+
+
+def main() -> None:
+    configure_logging("receive")
+    threading.excepthook = end_loudly
+    data_dir, ledger_url = Path(sys.argv[1]), sys.argv[2]
+    limits = Limits()
+    quota = limits.quota()
+    annex = Annex(lambda: offer(ledger_url, data_dir), quota=quota, silence=limits.silence)
+    here = offer(ledger_url, data_dir)
+    here.store.sweep_incoming()
+    acceptor = Acceptor(
+        ae_title="MAMMOCALC",
+        host="127.0.0.1",
+        port=0,
+        offer=here,
+        on_study_touched=lambda _: None,
+        limits=limits,
+        quota=quota,
+        annexes=[annex],
+        when_lost=lambda: os._exit(78),
     )
     acceptor.start()
     print(f"port {acceptor.port}", flush=True)

@@ -52,7 +52,7 @@ def test_other_bytes_under_the_same_uid_are_kept_beside_the_first(node: Listenin
 
 def test_a_file_that_a_power_cut_left_without_a_row_is_no_obstacle(node: ListeningNode):
     """Same bytes or others: the row names a file that holds what was acknowledged."""
-    reception = node.acceptor._reception
+    reception = node.reception
     for study, orphan in (("same", mammogram("same")), ("other", mammogram("other", PatientID="x"))):
         image = mammogram(study)
         images = node.data_dir / "studies" / uid(study) / "images"
