@@ -58,7 +58,7 @@ def main() -> None:
         host="127.0.0.1",
         port=0,
         offer=here,
-        on_study_touched=lambda _: None,
+        on_study_touched=lambda study_instance_uid: print(f"touched {study_instance_uid}", flush=True),
         limits=limits,
         quota=quota,
         annexes=[annex],

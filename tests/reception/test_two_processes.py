@@ -1,0 +1,163 @@
+"""Associations are held in two processes, and nobody outside notices."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lab.demo.orthanc import free_port
+from mammography.ledger.engine import Ledger
+from mammography.ledger.schema import upgrade
+from mammography.ledger.studies import instances_of
+from node.quota import Quota
+from tests.reception.mammograms import mammogram, uid
+from tests.reception.raw_callers import raw_caller
+from tests.reception.senders import calling, send
+from tests.reception.test_a_killed_receiver import receiving_process
+
+ACCEPTED = 2
+
+
+def annex_of(pid: int) -> int:
+    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(child)
+
+
+def connections_of(pid: int) -> int:
+    """How many sockets of a process are connections of ours or of anybody's."""
+    return sum(str(link.readlink()).startswith("socket:") for link in Path(f"/proc/{pid}/fd").iterdir())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> tuple[Path, str]:
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    upgrade(url)
+    return tmp_path / "data", url
+
+
+def test_associations_go_where_the_fewest_are(store: tuple[Path, str]):
+    with receiving_process(*store) as (process, port):
+        pids = [process.pid, annex_of(process.pid)]
+        before = [connections_of(pid) for pid in pids]
+        callers = [raw_caller(port) for _ in range(6)]
+        for caller in callers:
+            assert caller.__enter__().associate() == ACCEPTED
+        assert [connections_of(pid) for pid in pids] == [before[0] + 3, before[1] + 3]
+        for caller in callers:
+            caller.__exit__(None, None, None)
+        deadline = time.monotonic() + 10
+        while [connections_of(pid) for pid in pids] != before and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert [connections_of(pid) for pid in pids] == before, "what ended is closed in both"
+
+
+def test_a_study_is_touched_when_nobody_stores_into_it_in_either_process(store: tuple[Path, str]):
+    with receiving_process(*store) as (process, port):
+        with calling(port) as here:
+            with calling(port) as there:
+                assert send(here, mammogram("both", "L CC")).Status == 0
+                assert send(there, mammogram("both", "R CC")).Status == 0
+                assert send(there, mammogram("its own", "R CC")).Status == 0
+            said = process.stdout.readline()
+            assert said == f"touched {uid('its own')}\n", "the other study is still stored into"
+        assert process.stdout.readline() == f"touched {uid('both')}\n"
+
+
+def test_the_same_instance_in_both_processes_is_stored_once(store: tuple[Path, str]):
+    data_dir, url = store
+    with receiving_process(data_dir, url) as (_, port):
+        images = [mammogram("twice", view) for view in ("L CC", "R CC", "L MLO", "R MLO")]
+        statuses: list[int] = []
+
+        def work() -> None:
+            with calling(port) as conversation:
+                statuses.extend(send(conversation, image).Status for image in images)
+
+        senders = [threading.Thread(target=work) for _ in range(4)]
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join()
+    assert statuses == [0] * 16
+    ledger = Ledger(url)
+    with ledger.read() as session:
+        rows = instances_of(session, uid("twice"))
+    ledger.close()
+    assert sorted(data_dir / row.path for row in rows) == sorted((data_dir / "studies").rglob("*.dcm"))
+    assert len(rows) == 4
+
+
+def test_a_process_ends_with_the_one_that_started_it(store: tuple[Path, str]):
+    with receiving_process(*store) as (process, _):
+        annex = annex_of(process.pid)
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 5
+        while Path(f"/proc/{annex}/fd/0").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not Path(f"/proc/{annex}/fd/0").exists()
+
+
+@contextmanager
+def receiving_role(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """`mammocalc receive`, once it listens."""
+    upgrade(f"sqlite:///{folder}/ledger.db")
+    (folder / "node.toml").write_text(
+        f'[node]\nhost = "127.0.0.1"\nport = {free_port()}\ndata_dir = "{folder}/data"\n'
+        f'[ledger]\nurl = "sqlite:///{folder}/ledger.db"\n[queue]\nurl = "redis://127.0.0.1:1/0"\n'
+    )
+    program = [sys.executable, "-m", "mammography", "receive", "--config", f"{folder}/node.toml"]
+    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert any('"listening"' in line for line in process.stderr)
+            yield process
+        finally:
+            process.kill()
+
+
+def test_the_role_ends_where_one_of_its_processes_died_so_that_it_is_started_anew(tmp_path: Path):
+    with receiving_role(tmp_path) as process:
+        os.kill(annex_of(process.pid), signal.SIGKILL)
+        assert process.wait(20) == 1
+        assert '"annex-died"' in process.stderr.read()
+
+
+def test_the_role_ends_in_order_with_both_processes(tmp_path: Path):
+    with receiving_role(tmp_path) as process:
+        annex = annex_of(process.pid)
+        process.terminate()
+        assert process.wait(20) == 0
+        assert not Path(f"/proc/{annex}").exists()
+
+
+def test_bytes_in_flight_are_counted_over_processes():
+    quota = Quota(places=4, places_of_one=4, bytes_of_one=1000)
+    here, there, other = quota.enter("A"), quota.enter("A"), quota.enter("B")
+    assert None not in (here, there, other)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if quota.take(there, 600) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert quota.take(here, 400)
+    assert not quota.take(here, 1)
+    assert quota.take(other, 1000)
+    quota.leave(there)
+    assert quota.take(here, 1)
+
+
+def test_places_are_limited_for_all_and_for_one():
+    quota = Quota(places=3, places_of_one=2, bytes_of_one=1000)
+    first, second = quota.enter("A"), quota.enter("A")
+    assert quota.enter("A") is None
+    assert quota.enter("B") is not None
+    assert quota.enter("C") is None
+    quota.leave(first)
+    assert quota.enter("A") == first
+    assert second != first
