@@ -33,7 +33,6 @@ from node.negotiation import (
     VERIFICATION,
     AcceptedContext,
     Agreement,
-    is_storage,
     negotiate,
 )
 from node.operations import Answer, Operation, OperationRefused, Operations, OutgoingEvent, understand
@@ -193,7 +192,7 @@ class Conversation(Generic[Incoming]):
         context = self._contexts.get(command.context_id)
         if context is None:
             raise ProtocolViolation("A message came in a presentation context that was not accepted.")
-        if command.field == CommandField.C_STORE and is_storage(UID(context.abstract_syntax)):
+        if command.field == CommandField.C_STORE and context.is_storage:
             self._store(command, context)
             return
         information = (

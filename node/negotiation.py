@@ -37,6 +37,8 @@ class AcceptedContext:
 
     abstract_syntax: str
     transfer_syntax: str
+    is_storage: bool
+    """Whether its objects are stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +78,9 @@ def negotiate(
     return Agreement(
         contexts={
             cast(int, context.context_id): AcceptedContext(
-                abstract_syntax=str(context.abstract_syntax), transfer_syntax=str(context.transfer_syntax[0])
+                abstract_syntax=str(context.abstract_syntax),
+                transfer_syntax=str(context.transfer_syntax[0]),
+                is_storage=is_storage(cast(UID, context.abstract_syntax)),
             )
             for context in results
             if context.result == 0

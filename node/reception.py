@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ QUARANTINE = "quarantine"
 """The folder, below the data folder, of what was refused for its content."""
 
 _FOLDERS_REMEMBERED = 4096
+_COUNTED = {recorded: INSTANCES.labels(recorded.value) for recorded in Recorded}
 
 
 class _Sealed(NamedTuple):
@@ -40,6 +42,8 @@ class _Sealed(NamedTuple):
 
     instance: ArrivedInstance
     arrival: Arrival
+    path: Path
+    folder: Path
 
 
 class Reception:
@@ -67,6 +71,8 @@ class Reception:
         self._durable_folders: set[Path] = set()
         self._group = GroupCommit(self._settle)
         self._quarantine = Quarantine(data_dir / QUARANTINE)
+        self._images_of = lru_cache(_FOLDERS_REMEMBERED)(lambda uid: data_dir / "studies" / uid / "images")
+        self._log = _log.bind()  # once: its levels are decided then
 
     def begin(self, announced: Announcement) -> Arrival:
         """Begin to take an instance in; it never fails: what is wrong is raised by `keep`."""
@@ -155,16 +161,16 @@ class Reception:
         if not arrival.bytes:
             raise InstanceRefused("The command came without a data set.")
         header = self._examine(arrival)
-        images = self._data_dir / "studies" / header.study_instance_uid / "images"
+        images = self._images_of(header.study_instance_uid)
         try:
             path = self._name(arrival, images)
         except OSError as failure:
             raise exhausted(failure) from failure
-        recorded = self._group.submit(_Sealed(self._row(arrival, header, path, now), arrival))
+        recorded = self._group.submit(_Sealed(self._row(arrival, header, path, now), arrival, path, images))
         if recorded is Recorded.CONFLICT:
             _set_beside(path, images / _conflict_name(arrival))
-        INSTANCES.labels(recorded.value).inc()
-        _log.debug(
+        _COUNTED[recorded].inc()
+        self._log.debug(
             "instance-stored",
             sop_instance_uid=header.sop_instance_uid,
             study_instance_uid=header.study_instance_uid,
@@ -205,7 +211,7 @@ class Reception:
             series_instance_uid=header.series_instance_uid,
             sop_class_uid=header.sop_class_uid,
             transfer_syntax_uid=arrival.announced.transfer_syntax_uid,
-            path=path.relative_to(self._data_dir).as_posix(),
+            path=f"studies/{header.study_instance_uid}/images/{path.name}",
             bytes=arrival.bytes,
             digest=arrival.digest,
             calling_ae_title=arrival.announced.calling_ae_title,
@@ -223,7 +229,7 @@ class Reception:
         """Bring the names of files to the disk, and their rows into the ledger, for all that came together."""
         try:
             if self._syncs:
-                for folder in {(self._data_dir / each.instance.path).parent for each in group}:
+                for folder in {each.folder for each in group}:
                     sync_folder(folder)
             with self._ledger.begin() as session:
                 recorded = record_instances(session, [each.instance for each in group])
@@ -254,7 +260,7 @@ class Reception:
         rows = held(session, again)
         for each, became in zip(group, recorded, strict=True):
             row = rows.get(each.instance.sop_instance_uid) if became is Recorded.SAME else None
-            path = self._data_dir / (row.path if row else each.instance.path)
+            path = self._data_dir / row.path if row else each.path
             if became is Recorded.CONFLICT or holds(path, each.arrival.bytes):
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -323,7 +329,8 @@ def _name(arrival: Arrival, images: Path) -> Path:
     A link, unlike a rename, never replaces what another sender put there: where the name is taken by other
     bytes, these stand beside. The folder is synced later. Whatever the ledger then decides, the path that it is told holds these bytes.
     """
-    for path in (images / f"{arrival.announced.sop_instance_uid}.dcm", images / _conflict_name(arrival)):
+    for name in (_plain_name, _conflict_name):
+        path = images / name(arrival)
         try:
             os.link(arrival.path, path)
         except FileExistsError:
@@ -331,6 +338,10 @@ def _name(arrival: Arrival, images: Path) -> Path:
                 continue
         return path
     raise InstanceRefused("The SOP Instance UID is in use for other images.")
+
+
+def _plain_name(arrival: Arrival) -> str:
+    return f"{arrival.announced.sop_instance_uid}.dcm"
 
 
 def _conflict_name(arrival: Arrival) -> str:
