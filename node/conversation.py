@@ -118,8 +118,6 @@ class Services(Generic[Incoming]):
     """Counts bytes no more that were answered for."""
     storage_classes: frozenset[str] | None = None
     """SOP classes that are stored; None is every one."""
-    crowded: Callable[[], bool] = lambda: False
-    """Whether there are other associations at the moment."""
 
 
 class Conversation(Generic[Incoming]):
@@ -134,7 +132,7 @@ class Conversation(Generic[Incoming]):
         silence: timedelta = SILENCE,
     ) -> None:
         self._connection, self._call, self._services = connection, call, services
-        self._inbox = Inbox(connection, silence=silence, crowded=services.crowded)
+        self._inbox = Inbox(connection, silence=silence)
         self._contexts: Mapping[int, AcceptedContext] = {}
         self._longest_pdu = 0
         self._events: dict[int, OutgoingEvent] = {}

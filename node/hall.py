@@ -67,7 +67,6 @@ class Hall:
                 storage_classes=self._offer.storage_classes,
                 take=lambda count: self._quota.take(guest.place, count),
                 give_back=lambda count: self._quota.give_back(guest.place, count),
-                crowded=lambda: len(self._open) > 1,
             ),
             silence=self._silence,
         )

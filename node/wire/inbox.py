@@ -25,11 +25,8 @@ from node.wire.pdu import (
     TooSlow,
 )
 
-BUFFER_BYTES = 1 << 20
-"""Of one association. Among several, each call to the system is a turn for the interpreter's lock: few large ones."""
-
-ALONE_BYTES = 512 << 10
-"""What is received at once where nobody else is: it stays in the processor's cache until it is written."""
+BUFFER_BYTES = 512 << 10
+"""Of one association: few calls to the system, and yet it stays in the processor's cache until it is written."""
 
 SMALL_PDU_BYTES = 64 << 10
 """Of shorter PDUs each is acknowledged at once: Nagle's algorithm holds the next one back until then."""
@@ -64,15 +61,12 @@ class _Fragment:
 class Inbox:
     """Takes the messages of one established association off its socket, in their order.
 
-    `silence` is how long the other side may send nothing, and how often a message must have brought LEAST_BYTES;
-    `crowded` says whether there are other associations at the moment.
+    `silence` is how long the other side may send nothing, and how often a message must have brought LEAST_BYTES.
     Any method may raise ConnectionEnded, TooSlow, ProtocolViolation or Aborted; after that it is of no more use.
     """
 
-    def __init__(
-        self, connection: socket.socket, *, silence: timedelta, crowded: Callable[[], bool] = lambda: False
-    ) -> None:
-        self._connection, self._crowded = connection, crowded
+    def __init__(self, connection: socket.socket, *, silence: timedelta) -> None:
+        self._connection = connection
         self._patience = silence.total_seconds()
         _wait_at_most(connection, self._patience)
         self._buffer = bytearray(BUFFER_BYTES)
@@ -206,8 +200,7 @@ class Inbox:
             self._buffer[:kept] = self._buffer[self._start : self._end]
         self._start, self._end = 0, kept
         try:
-            room = BUFFER_BYTES if self._crowded() else max(ALONE_BYTES, 2 * kept)
-            came = self._connection.recv_into(self._view[kept:room])
+            came = self._connection.recv_into(self._view[kept:])
             if self._small:
                 self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         except (BlockingIOError, TimeoutError) as failure:
