@@ -28,11 +28,11 @@ def receive(settings: NodeSettings, ledger: Ledger, stop: threading.Event, *, la
     limits, lost = Limits(), threading.Event()
     quota = limits.quota()
     annexes = [
-        Annex(lambda: _offer(settings, Ledger(settings.ledger.url)), quota=quota, silence=limits.silence)
+        Annex(lambda: _furnished(settings), quota=quota, silence=limits.silence)
         for _ in range(settings.node.receiving_processes - 1)
     ]
-    _store(settings, ledger).sweep_incoming()
-    offer = _offer(settings, ledger)
+    reception = _reception(settings, ledger)
+    reception.sweep_incoming()
     completion = make_completion(settings, ledger)
     strangers = Strangers(ledger)
 
@@ -44,7 +44,7 @@ def receive(settings: NodeSettings, ledger: Ledger, stop: threading.Event, *, la
         ae_title=settings.node.ae_title,
         host=settings.node.host,
         port=settings.node.port,
-        offer=offer,
+        offer=_offer(settings, ledger, reception),
         on_study_touched=lambda uid: completion.association_ended(uid, now=now()),
         callers=callers_of(settings),
         on_stranger=strangers.turned_away,
@@ -64,15 +64,20 @@ def receive(settings: NodeSettings, ledger: Ledger, stop: threading.Event, *, la
         raise SystemExit(1)
 
 
-def _store(settings: NodeSettings, ledger: Ledger) -> Reception:
+def _furnished(settings: NodeSettings) -> Offer:
+    """Return what is offered in another process, with a ledger and a store of its own."""
+    ledger = Ledger(settings.ledger.url)
+    return _offer(settings, ledger, _reception(settings, ledger))
+
+
+def _reception(settings: NodeSettings, ledger: Ledger) -> Reception:
     return Reception(ledger=ledger, data_dir=settings.node.data_dir, survives=settings.node.survives)
 
 
-def _offer(settings: NodeSettings, ledger: Ledger) -> Offer:
-    """Return what is offered in one process, with a store and a ledger of its own."""
+def _offer(settings: NodeSettings, ledger: Ledger, reception: Reception) -> Offer:
     classes = settings.node.storage_classes
     return Offer(
-        store=_store(settings, ledger),
+        store=reception,
         operations=operations_of(settings, ledger, make_completion(settings, ledger)),
         storage_classes=None if classes is None else frozenset(classes),
     )

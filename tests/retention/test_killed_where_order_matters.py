@@ -14,11 +14,11 @@ from pydicom.dataset import Dataset
 from mammography.ledger.alarms import AlarmKind, alarms
 from mammography.ledger.engine import Ledger
 from mammography.ledger.retention import give_up_images
-from mammography.ledger.studies import Recorded, refusals
+from mammography.ledger.studies import refusals
 from mammography.study import StudyState
-from node.arrival import Announcement, data_set_digest, holds
+from node.arrival import Announcement, Arrival, data_set_digest, holds
 from node.commitment_provider import judge_commitment
-from node.reception import _name, _Sealed
+from node.reception import _name
 from node.repair import AGAIN_AFTER, MOST_ORPHANS, SETTLED_AFTER, Repair
 from node.retention import answered_states, remove_deleted
 from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram, screening_set, uid
@@ -231,23 +231,32 @@ def test_a_file_that_is_lost_is_put_back_before_the_same_bytes_are_acknowledged(
     assert len(store.history("put-back")) == history
 
 
-def test_a_file_that_goes_between_its_name_and_its_row_is_put_back(store: Store):
+def test_a_file_that_goes_between_its_name_and_its_row_is_put_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
     """A sender finds the file that retention is about to remove: it must not be acknowledged without one."""
     store.answered("between")
     with store.ledger.begin() as session:
         states = answered_states(commitment=True)
         give_up_images(session, uid("between"), states=states, until=RECEIVED, now=RECEIVED + AGE)
+    named: list[Path] = []
+
+    def name_and_lose(arrival: Arrival, images: Path) -> Path:
+        named.append(_name(arrival, images))
+        assert remove_deleted(store.ledger, store.data_dir, uid("between")) == 4
+        assert not named[0].exists()
+        return named[0]
+
+    monkeypatch.setattr("node.reception._name", name_and_lose)
     image = mammogram("between", "L CC")
     arrival = store.reception.begin(announced(image))
     arrival.write(encoded(image))
-    arrival.seal()
-    path = _name(arrival, store.folder("between"))
-    row = store.reception._row(arrival, store.reception._examine(arrival), path, RECEIVED + AGE + MINUTE)
-    assert remove_deleted(store.ledger, store.data_dir, uid("between")) == 4
-    assert not path.exists()
-    assert store.reception._group.submit(_Sealed(row, arrival)) is Recorded.RESTORED
-    assert data_set_digest(path) == arrival.digest
-    assert store.files("between") == [path.name]
+    store.reception.keep(arrival, now=RECEIVED + AGE + MINUTE)
+    assert data_set_digest(named[0]) == arrival.digest
+    assert store.files("between") == [named[0].name]
+    assert [row.sop_instance_uid for row in store.instances("between") if row.deleted_at is None] == [
+        str(image.SOPInstanceUID)
+    ]
 
 
 def test_a_sender_and_retention_at_the_same_moment_leave_no_promise_without_a_file(store: Store):
