@@ -18,6 +18,9 @@ from node.procedure_steps import ProcedureSteps
 from node.reception import Reception
 from node.wire.command_set import CommandField
 
+TOUCHED = "touched"
+"""A file beside the data folder: a line for each study that was touched."""
+
 
 def end_loudly(unforeseen: threading.ExceptHookArgs) -> None:
     """Let no thread die in silence: whoever runs this asks whether the process lives."""
@@ -53,12 +56,15 @@ def main() -> None:
     annex = Annex(lambda: offer(ledger_url, data_dir), quota=quota, silence=limits.silence)
     here = offer(ledger_url, data_dir)
     here.store.sweep_incoming()
+    touched = (data_dir.parent / TOUCHED).open(
+        "a", buffering=1
+    )  # not a pipe: that fills up where nobody reads
     acceptor = Acceptor(
         ae_title="MAMMOCALC",
         host="127.0.0.1",
         port=0,
         offer=here,
-        on_study_touched=lambda study_instance_uid: print(f"touched {study_instance_uid}", flush=True),
+        on_study_touched=lambda study_instance_uid: print(study_instance_uid, file=touched),
         limits=limits,
         quota=quota,
         annexes=[annex],

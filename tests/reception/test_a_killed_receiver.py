@@ -21,6 +21,7 @@ from mammography.ledger.tables import InstanceRow
 from tests.reception.mammograms import encoded, mammogram, uid
 from tests.reception.raw_callers import c_store, raw_caller
 from tests.reception.senders import calling, send
+from tests.reception.two_processes import peak_kb
 
 KILLS = int(os.environ.get("MAMMOCALC_KILLS", "4"))
 SENDERS = 4
@@ -150,12 +151,7 @@ def test_a_large_object_does_not_sit_in_memory(tmp_path: Path):
     upgrade(url)
     with receiving_process(data_dir, url) as (process, port), calling(port) as conversation:
         send(conversation, mammogram("memory", "L CC"))
-        before = peak_memory(process.pid)
+        before = peak_kb(process.pid)
         large = mammogram("memory", "R CC", side=8000)
         assert send(conversation, large).Status == 0x0000
-        assert peak_memory(process.pid) - before < 24 << 20, "128 MB came by"
-
-
-def peak_memory(process_id: int) -> int:
-    status = Path(f"/proc/{process_id}/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
+        assert peak_kb(process.pid) - before < 24 << 10, "128 MB came by"

@@ -12,20 +12,12 @@ import pytest
 from mammography.ledger.schema import upgrade
 from tests.reception.fuzzing import Fuzzing
 from tests.reception.test_a_killed_receiver import receiving_process
+from tests.reception.two_processes import descriptors, resident_kb
 from tests.servers import wait_for
 
 SECONDS = float(os.environ.get("MAMMOCALC_FUZZ_SECONDS", "120"))
 MOST_GROWTH_KB = 60_000
 """Of resident memory after the first calls: threads keep their arenas, and an association its 2 MB for a moment."""
-
-
-def resident_kb(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
-
-
-def descriptors(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 @pytest.fixture

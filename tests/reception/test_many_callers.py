@@ -24,7 +24,7 @@ from tests.reception.conftest import ListeningNode
 from tests.reception.mammograms import encoded, mammogram, uid
 from tests.reception.raw_callers import C_ECHO, RELEASE_RQ, association_request, c_store, raw_caller
 from tests.reception.test_a_killed_receiver import receiving_process
-from tests.reception.test_fuzzed_for_long import resident_kb
+from tests.reception.two_processes import descriptors, resident_kb
 from tests.servers import wait_for
 
 REJECTED, ACCEPTED = 3, 2
@@ -49,10 +49,6 @@ def together(number: int, work: Callable[[int], None]) -> None:
     assert not failures
 
 
-def descriptors_of(process_id: int) -> int:
-    return len(list(Path(f"/proc/{process_id}/fd").iterdir()))
-
-
 def test_sixteen_senders_of_the_same_instances_store_each_once(tmp_path: Path):
     data_dir, url = tmp_path / "data", f"sqlite:///{tmp_path}/ledger.db"
     upgrade(url)
@@ -72,10 +68,10 @@ def test_sixteen_senders_of_the_same_instances_store_each_once(tmp_path: Path):
 
         send_all(0)
         time.sleep(0.5)
-        before, resident = descriptors_of(process.pid), resident_kb(process.pid)
+        before, resident = descriptors(process.pid), resident_kb(process.pid)
         together(16, send_all)
         wait_for(
-            lambda: descriptors_of(process.pid) <= before + 16,  # connections of the ledger's pool stay
+            lambda: descriptors(process.pid) <= before + 16,  # connections of the ledger's pool stay
             what="the end of all descriptors",
         )
         assert resident_kb(process.pid) - resident < 60_000, "of 16 associations of 2 MB and their threads"

@@ -19,15 +19,13 @@ from mammography.ledger.studies import instances_of
 from node.quota import Quota
 from tests.reception.mammograms import mammogram, uid
 from tests.reception.raw_callers import raw_caller
+from tests.reception.receiving_process import TOUCHED
 from tests.reception.senders import calling, send
 from tests.reception.test_a_killed_receiver import receiving_process
+from tests.reception.two_processes import annex_of
+from tests.servers import wait_for
 
 ACCEPTED = 2
-
-
-def annex_of(pid: int) -> int:
-    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(child)
 
 
 def connections_of(pid: int) -> int:
@@ -59,15 +57,17 @@ def test_associations_go_where_the_fewest_are(store: tuple[Path, str]):
 
 
 def test_a_study_is_touched_when_nobody_stores_into_it_in_either_process(store: tuple[Path, str]):
-    with receiving_process(*store) as (process, port):
+    touched = store[0].parent / TOUCHED
+    with receiving_process(*store) as (_, port):
         with calling(port) as here:
             with calling(port) as there:
                 assert send(here, mammogram("both", "L CC")).Status == 0
                 assert send(there, mammogram("both", "R CC")).Status == 0
                 assert send(there, mammogram("its own", "R CC")).Status == 0
-            said = process.stdout.readline()
-            assert said == f"touched {uid('its own')}\n", "the other study is still stored into"
-        assert process.stdout.readline() == f"touched {uid('both')}\n"
+            wait_for(touched.read_text, what="the end of an association")
+            assert touched.read_text() == f"{uid('its own')}\n", "the other study is still stored into"
+        wait_for(lambda: touched.read_text().count("\n") == 2, what="the end of the other")
+        assert touched.read_text() == f"{uid('its own')}\n{uid('both')}\n"
 
 
 def test_the_same_instance_in_both_processes_is_stored_once(store: tuple[Path, str]):
