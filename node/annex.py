@@ -17,6 +17,7 @@ from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
+from struct import Struct
 from typing import NamedTuple, cast
 
 import structlog
@@ -28,6 +29,9 @@ from node.quota import Quota
 _log = structlog.get_logger()
 
 _STOPPING_SECONDS = 2.0
+_PATIENCE_SECONDS = 5
+"""For the other process to take what it is given; the porter waits with it."""
+_SECONDS_AND_MICROSECONDS = Struct("ll")
 _ENDS_AT_ONCE = 16
 
 
@@ -80,17 +84,27 @@ class Annex:
         self._closing = False
         self._process.start()
         far_end.close()
+        with socket.socket(fileno=os.dup(self._line.fileno())) as line:
+            patience = _SECONDS_AND_MICROSECONDS.pack(_PATIENCE_SECONDS, 0)
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
 
     def serve(self, host: Host, *, when_lost: Callable[[], None]) -> None:
         """Pass on to `host` what is told from there; `when_lost` is called when its process ended by itself."""
         threading.Thread(target=self._listen, args=(host, when_lost), name="annex", daemon=True).start()
 
     def hold(self, connection: socket.socket, guest: Guest, request: bytes) -> bool:
-        """Have an association held there; the connection is closed here. False where its process is gone."""
+        """Have an association held there; the connection is closed here. False where its process is gone.
+
+        One that takes nothing any more (it is stopped, or hangs) is killed: half a message cannot be taken back.
+        """
         try:
             with self._lock:
                 self._line.send(_Enter(guest, request))
                 send_handle(self._line, connection.fileno(), self._process.pid)
+        except BlockingIOError:
+            _log.error("annex-hangs", seconds=_PATIENCE_SECONDS)
+            self._process.kill()
+            return False
         except OSError:
             return False
         connection.close()

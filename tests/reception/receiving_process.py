@@ -18,6 +18,8 @@ from node.procedure_steps import ProcedureSteps
 from node.reception import Reception
 from node.wire.command_set import CommandField
 
+LOST = 78
+"""Its exit status once its annex ended by itself."""
 TOUCHED = "touched"
 """A file beside the data folder: a line for each study that was touched."""
 
@@ -68,7 +70,7 @@ def main() -> None:
         limits=limits,
         quota=quota,
         annexes=[annex],
-        when_lost=lambda: os._exit(78),
+        when_lost=lambda: os._exit(LOST),
     )
     acceptor.start()
     print(f"port {acceptor.port}", flush=True)

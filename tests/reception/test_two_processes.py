@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,8 @@ from mammography.ledger.schema import upgrade
 from mammography.ledger.studies import instances_of
 from node.quota import Quota
 from tests.reception.mammograms import mammogram, uid
-from tests.reception.raw_callers import raw_caller
-from tests.reception.receiving_process import TOUCHED
+from tests.reception.raw_callers import association_request, raw_caller
+from tests.reception.receiving_process import LOST, TOUCHED
 from tests.reception.senders import calling, send
 from tests.reception.test_a_killed_receiver import receiving_process
 from tests.reception.two_processes import annex_of
@@ -127,6 +127,16 @@ def test_the_role_ends_where_one_of_its_processes_died_so_that_it_is_started_ane
         os.kill(annex_of(process.pid), signal.SIGKILL)
         assert process.wait(20) == 1
         assert '"annex-died"' in process.stderr.read()
+
+
+def test_a_process_that_hangs_keeps_nobody_waiting_for_long(store: tuple[Path, str]):
+    long_request = association_request(sop_classes=[uid("a class", str(number)) for number in range(128)])
+    with receiving_process(*store) as (process, port), ExitStack() as calls:
+        os.kill(annex_of(process.pid), signal.SIGSTOP)
+        for _ in range(40):  # half of them are given to it, until it can be given no more
+            caller = calls.enter_context(raw_caller(port))
+            caller.socket.sendall(long_request)
+        assert process.wait(20) == LOST, "it was killed, and what it held let go of"
 
 
 def test_the_role_ends_in_order_with_both_processes(tmp_path: Path):
