@@ -112,26 +112,26 @@ def test_an_echo_is_answered_while_thirty_two_send(node: ListeningNode):
     assert statistics.median(waited) < 2.5
 
 
-def test_a_thousand_silent_connections_keep_nobody_out(make_node: Callable[..., ListeningNode]):
+def test_a_thousand_silent_connections_keep_nobody_out(tmp_path: Path):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, hard), hard))
-    node = make_node(limits=Limits(associations=4))
-    with ExitStack() as silent:
+    data_dir, url = tmp_path / "data", f"sqlite:///{tmp_path}/ledger.db"
+    upgrade(url)
+    with receiving_process(data_dir, url) as (_, port), ExitStack() as silent:
         silent.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         request = association_request()
         for number in range(1000):
-            connection = socket.create_connection(("127.0.0.1", node.port), timeout=30)
+            connection = socket.create_connection(("127.0.0.1", port), timeout=30)
             silent.callback(connection.close)
             connection.sendall(request[: number % 60])
-        for _ in range(5):
+        for _ in range(20):
             began = time.monotonic()
-            with raw_caller(node.port) as caller:
+            with raw_caller(port) as caller:
                 assert caller.associate() == ACCEPTED
                 caller.socket.sendall(C_ECHO + RELEASE_RQ)
                 assert caller.status() == 0
                 caller.pdu()
-            assert time.monotonic() - began < 3
-            time.sleep(0.05)
+            assert time.monotonic() - began < 1
 
 
 def test_strangers_take_no_place(make_node: Callable[..., ListeningNode]):
