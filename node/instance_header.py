@@ -226,7 +226,8 @@ def _text(header: Dataset | Elements, keyword: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return text without control characters, and without the spaces that pad it."""
+    """Return text without control characters, and without the spaces or the NUL that pad it."""
+    text = text.strip(" \0")
     if not text.isprintable():
         text = "".join(letter for letter in text if letter.isprintable())
     return text.strip()

@@ -6,21 +6,26 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from sqlalchemy import Executable, String, bindparam, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, String, update
 from sqlalchemy.orm import Session
 from typing_extensions import override
 
 from mammography.ledger.alarms import AlarmKind, raise_alarm
+from mammography.ledger.arrival_statements import (
+    ARRIVED_LAST,
+    HISTORY_LINE,
+    MISSING_INSTANCES,
+    MISSING_STUDIES,
+    SEEN_STUDIES,
+)
 from mammography.ledger.moves import advance, clean, has_results, lock_study, remember
+from mammography.ledger.prepared import Row
 from mammography.ledger.tables import (
     DeliveryRow,
     DeliveryState,
-    HistoryRow,
     InstanceRow,
     RefusalRow,
     StudyRow,
-    Table,
 )
 from mammography.study import StudyEvent, StudyState
 
@@ -84,18 +89,18 @@ def record_instances(session: Session, instances: Sequence[ArrivedInstance]) -> 
     ordered = sorted(range(len(instances)), key=lambda place: instances[place].study_instance_uid)
     first_of_study = {instances[place].study_instance_uid: place for place in reversed(ordered)}
     first_of_instance = {instances[place].sop_instance_uid: place for place in reversed(ordered)}
-    rows = _locked(session, first_of_study)
+    connection = session.connection()
+    rows = _locked(connection, first_of_study)
     created: frozenset[str] = frozenset()
     if missing := sorted(first_of_study.keys() - rows.keys()):
         begun = [_study_columns(instances[first_of_study[study]]) for study in missing]
-        created = _insert_missing(session, StudyRow, begun)
-        rows |= _locked(session, missing)
-    new = _insert_missing(
-        session, InstanceRow, [_instance_columns(instances[place]) for place in first_of_instance.values()]
-    )
+        created = frozenset(uid for (uid,) in MISSING_STUDIES.find(connection, begun))
+        rows |= _locked(connection, missing)
+    arrived = [_instance_columns(instances[place]) for place in first_of_instance.values()]
+    new = frozenset(uid for (uid,) in MISSING_INSTANCES.find(connection, arrived))
     recorded: dict[int, Recorded] = {}
-    touched: dict[str, dict[str, object]] = {}
-    lines: list[dict[str, object]] = []
+    touched: dict[str, Row] = {}
+    lines: list[Row] = []
     for place in ordered:
         instance = instances[place]
         row = rows[instance.study_instance_uid]
@@ -107,11 +112,11 @@ def record_instances(session: Session, instances: Sequence[ArrivedInstance]) -> 
         began = row.study_instance_uid in created and first_of_study[row.study_instance_uid] == place
         if began or row.state is StudyState.RECEIVING:
             lines.append(_history_columns(row, instance, reason, seen=None if began else row.state))
-            touched[row.study_instance_uid] = {"at": instance.received_at, "why": clean(reason)}
+            touched[row.study_instance_uid] = lines[-1]
         else:
             _open_again(session, lock_study(session, row.study_instance_uid), instance, reason)
-    _write_history(session, lines)
-    _touch(session, touched)
+    HISTORY_LINE.run(connection, lines)
+    ARRIVED_LAST.run(connection, list(touched.values()))
     return [recorded[place] for place in range(len(instances))]
 
 
@@ -233,10 +238,13 @@ class _SeenStudy(NamedTuple):
     revision: int
 
 
-def _locked(session: Session, study_instance_uids: Iterable[str]) -> dict[str, _SeenStudy]:
+def _locked(connection: Connection, study_instance_uids: Iterable[str]) -> dict[str, _SeenStudy]:
     """Return those studies that there are by UID, locked in the order of their UIDs until the transaction ends."""
-    found = session.connection().execute(_SEEN_STUDIES, {"studies": sorted(study_instance_uids)})
-    return {row.study_instance_uid: _SeenStudy(*row) for row in found}
+    asked = [{"study_instance_uid": uid} for uid in sorted(study_instance_uids)]
+    return {
+        uid: _SeenStudy(uid, StudyState(state), revision)
+        for uid, state, revision in SEEN_STUDIES.find(connection, asked)
+    }
 
 
 def _history_columns(
@@ -252,19 +260,6 @@ def _history_columns(
         "revision": row.revision,
         "reason": clean(reason),
     }
-
-
-def _write_history(session: Session, lines: Sequence[Mapping[str, object]]) -> None:
-    """Write lines of the history in one statement."""
-    if lines:
-        session.connection().execute(_HISTORY_LINE, list(lines))
-
-
-def _touch(session: Session, studies: Mapping[str, Mapping[str, object]]) -> None:
-    """Say of studies that stay RECEIVING, and that this transaction locked, what arrived last, and when."""
-    if not studies:
-        return
-    session.connection().execute(_ARRIVED_LAST, [{"study": uid, **said} for uid, said in studies.items()])
 
 
 def _study_columns(instance: ArrivedInstance) -> dict[str, object]:
@@ -288,35 +283,6 @@ def _instance_columns(instance: ArrivedInstance) -> dict[str, object]:
     return {name: _fitting(name, getattr(instance, name, None)) for name in _INSTANCE_COLUMNS}
 
 
-def _insert_missing(
-    session: Session, table: type[Table], rows: Sequence[Mapping[str, object]]
-) -> frozenset[str]:
-    """Insert rows whose keys are not there, and return those keys; of two at once, one inserts and neither fails."""
-    connection = session.connection()
-    statement = _INSERT_MISSING[connection.dialect.name, table]
-    return frozenset(connection.execute(statement, list(rows)).scalars())
-
-
-_INSERT_MISSING: Mapping[tuple[str, type[Table]], Executable] = {
-    (name, table): dialect.insert(table.__table__).on_conflict_do_nothing().returning(key)
-    for name, dialect in (("postgresql", postgresql), ("sqlite", sqlite))
-    for table, key in (
-        (StudyRow, StudyRow.__table__.c.study_instance_uid),
-        (InstanceRow, InstanceRow.__table__.c.sop_instance_uid),
-    )
-}
-_SEEN_STUDIES = (
-    select(StudyRow.study_instance_uid, StudyRow.state, StudyRow.revision)
-    .where(StudyRow.study_instance_uid.in_(bindparam("studies", expanding=True)))
-    .order_by(StudyRow.study_instance_uid)
-    .with_for_update(key_share=True)
-)
-_HISTORY_LINE = insert(HistoryRow.__table__)  # type: ignore[arg-type]
-_ARRIVED_LAST = (
-    update(StudyRow.__table__)  # type: ignore[arg-type]
-    .where(StudyRow.study_instance_uid == bindparam("study"))
-    .values(reason=bindparam("why"), last_instance_at=bindparam("at"), claims=0)
-)
 _INSTANCE_COLUMNS = tuple(column.name for column in InstanceRow.__table__.columns)
 _WANTS_IMAGES = frozenset({StudyState.RECEIVING, StudyState.QUEUED, StudyState.READING, StudyState.FAILED})
 """Where a study is not read yet, or could not be: an image that comes back is a reason to look again."""

@@ -135,4 +135,5 @@ def has_results(session: Session, row: StudyRow) -> bool:
 
 def clean(text: str) -> str:
     """Return text that every database stores: no NUL, no half of a surrogate pair."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+    text = text.replace("\0", "")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

@@ -3,10 +3,9 @@
 import multiprocessing
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
-from sqlalchemy.exc import StatementError
 
 from mammography.ledger.deliveries import deliveries_of, due, mark_sent, previous_reports, results_of
 from mammography.ledger.engine import Ledger
@@ -15,6 +14,7 @@ from mammography.ledger.studies import (
     history_of,
     instances_of,
     record_instance,
+    record_instances,
     record_refusal,
     refusals,
     studies,
@@ -213,9 +213,32 @@ def test_processes_store_into_one_study_and_nothing_is_lost(ledger: Ledger) -> N
         assert len(history_of(session, STUDY)) == 60
 
 
+def test_more_instances_than_one_statement_takes_are_recorded_at_once(ledger: Ledger) -> None:
+    again = [image(number) for number in (3, 249)]
+    with ledger.begin() as session:
+        became = record_instances(session, [image(number) for number in range(250)] + again)
+    assert became == [Recorded.NEW] * 250 + [Recorded.SAME] * 2
+    with ledger.read() as session:
+        assert len(instances_of(session, STUDY)) == len(history_of(session, STUDY)) == 250
+
+
+def test_a_moment_of_another_zone_is_kept_in_utc(ledger: Ledger) -> None:
+    here = NOW.astimezone(timezone(timedelta(hours=-7)))
+    with ledger.begin() as session:
+        record_instance(session, image(0, received_at=here))
+        record_instance(session, image(1, received_at=here + timedelta(minutes=5)))
+    with ledger.read() as session:
+        (first, _), row = instances_of(session, STUDY), study(session, STUDY)
+        lines = history_of(session, STUDY)
+    assert row is not None
+    assert (first.received_at, first.received_at.utcoffset()) == (NOW, timedelta(0))
+    assert (row.first_instance_at, row.last_instance_at) == (NOW, LATER)
+    assert [line.at for line in lines] == [NOW, LATER]
+
+
 def test_a_naive_moment_is_refused(ledger: Ledger) -> None:
     naive = datetime(2026, 3, 4)
-    with pytest.raises(StatementError, match="is naive"), ledger.begin() as session:
+    with pytest.raises(ValueError, match="is naive"), ledger.begin() as session:
         record_instance(session, image(0, received_at=naive))
     with ledger.read() as session:
         assert studies(session) == []
