@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import structlog
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from mammography.ledger.commitment_requests import held
 from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import ArrivedInstance, Recorded, record_instances, record_refusal
+from mammography.ledger.transaction import Transaction
 from mammography.uid import lawful
 from node.arrival import Announcement, Arrival, data_set_digest, exhausted, holds
 from node.dimse_status import InstanceMismatch, InstanceRefused, StorageExhausted
@@ -231,9 +231,9 @@ class Reception:
             if self._syncs:
                 for folder in {each.folder for each in group}:
                     sync_folder(folder)
-            with self._ledger.begin() as session:
-                recorded = record_instances(session, [each.instance for each in group])
-                self._see_that_they_are_there(session, group, recorded)
+            with self._ledger.transaction() as transaction:
+                recorded = record_instances(transaction, [each.instance for each in group])
+                self._see_that_they_are_there(transaction, group, recorded)
             return recorded
         except OSError as failure:
             return [exhausted(failure)] * len(group)
@@ -246,7 +246,7 @@ class Reception:
             return [away] * len(group)
 
     def _see_that_they_are_there(
-        self, session: Session, group: Sequence[_Sealed], recorded: Sequence[Recorded]
+        self, transaction: Transaction, group: Sequence[_Sealed], recorded: Sequence[Recorded]
     ) -> None:
         """Put back what retention or a repair removed since it was named, while the study's lock keeps both out.
 
@@ -257,7 +257,7 @@ class Reception:
             for each, became in zip(group, recorded, strict=True)
             if became is Recorded.SAME
         ]
-        rows = held(session, again)
+        rows = held(transaction.session, again) if again else {}
         for each, became in zip(group, recorded, strict=True):
             row = rows.get(each.instance.sop_instance_uid) if became is Recorded.SAME else None
             path = self._data_dir / row.path if row else each.path

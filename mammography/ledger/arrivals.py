@@ -27,6 +27,7 @@ from mammography.ledger.tables import (
     RefusalRow,
     StudyRow,
 )
+from mammography.ledger.transaction import Transaction
 from mammography.study import StudyEvent, StudyState
 
 
@@ -76,10 +77,10 @@ class ArrivedInstance:
 
 def record_instance(session: Session, instance: ArrivedInstance) -> Recorded:
     """Remember one instance: `record_instances` of it alone."""
-    return record_instances(session, [instance])[0]
+    return record_instances(Transaction(session.connection(), session), [instance])[0]
 
 
-def record_instances(session: Session, instances: Sequence[ArrivedInstance]) -> list[Recorded]:
+def record_instances(transaction: Transaction, instances: Sequence[ArrivedInstance]) -> list[Recorded]:
     """Remember instances that arrived, and open their studies again where these had gone on already.
 
     Returns what became of each, in their order. A study whose current revision has results gets the next
@@ -89,7 +90,7 @@ def record_instances(session: Session, instances: Sequence[ArrivedInstance]) -> 
     ordered = sorted(range(len(instances)), key=lambda place: instances[place].study_instance_uid)
     first_of_study = {instances[place].study_instance_uid: place for place in reversed(ordered)}
     first_of_instance = {instances[place].sop_instance_uid: place for place in reversed(ordered)}
-    connection = session.connection()
+    connection = transaction.connection
     rows = _locked(connection, first_of_study)
     created: frozenset[str] = frozenset()
     if missing := sorted(first_of_study.keys() - rows.keys()):
@@ -105,7 +106,7 @@ def record_instances(session: Session, instances: Sequence[ArrivedInstance]) -> 
         instance = instances[place]
         row = rows[instance.study_instance_uid]
         if instance.sop_instance_uid not in new or first_of_instance[instance.sop_instance_uid] != place:
-            recorded[place] = _record_again(session, lock_study(session, row.study_instance_uid), instance)
+            recorded[place] = _record_again(transaction.session, _locked_row(transaction, row), instance)
             continue
         recorded[place] = Recorded.NEW
         reason = f"{instance} arrived from {_fitting('calling_ae_title', instance.calling_ae_title)}."
@@ -114,7 +115,7 @@ def record_instances(session: Session, instances: Sequence[ArrivedInstance]) -> 
             lines.append(_history_columns(row, instance, reason, seen=None if began else row.state))
             touched[row.study_instance_uid] = lines[-1]
         else:
-            _open_again(session, lock_study(session, row.study_instance_uid), instance, reason)
+            _open_again(transaction.session, _locked_row(transaction, row), instance, reason)
     HISTORY_LINE.run(connection, lines)
     ARRIVED_LAST.run(connection, list(touched.values()))
     return [recorded[place] for place in range(len(instances))]
@@ -245,6 +246,10 @@ def _locked(connection: Connection, study_instance_uids: Iterable[str]) -> dict[
         uid: _SeenStudy(uid, StudyState(state), revision)
         for uid, state, revision in SEEN_STUDIES.find(connection, asked)
     }
+
+
+def _locked_row(transaction: Transaction, seen: _SeenStudy) -> StudyRow:
+    return lock_study(transaction.session, seen.study_instance_uid)
 
 
 def _history_columns(

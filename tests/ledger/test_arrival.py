@@ -215,8 +215,8 @@ def test_processes_store_into_one_study_and_nothing_is_lost(ledger: Ledger) -> N
 
 def test_more_instances_than_one_statement_takes_are_recorded_at_once(ledger: Ledger) -> None:
     again = [image(number) for number in (3, 249)]
-    with ledger.begin() as session:
-        became = record_instances(session, [image(number) for number in range(250)] + again)
+    with ledger.transaction() as transaction:
+        became = record_instances(transaction, [image(number) for number in range(250)] + again)
     assert became == [Recorded.NEW] * 250 + [Recorded.SAME] * 2
     with ledger.read() as session:
         assert len(instances_of(session, STUDY)) == len(history_of(session, STUDY)) == 250

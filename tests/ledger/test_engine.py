@@ -5,11 +5,14 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
+from mammography.ledger import engine
 from mammography.ledger.engine import Ledger, NestedTransaction, UnsupportedLedger
 from mammography.ledger.schema import upgrade
 from mammography.ledger.studies import instances_of, studies
@@ -29,13 +32,50 @@ def test_a_database_that_cannot_hold_a_ledger_is_refused(url: str) -> None:
         Ledger(url)
 
 
-def test_sqlite_syncs_every_commit_and_keeps_its_foreign_keys(sqlite_url: str) -> None:
+def test_sqlite_writes_a_log_and_keeps_its_foreign_keys(sqlite_url: str) -> None:
     ledger = Ledger(sqlite_url)
-    with ledger.begin() as session:
-        asked = ["journal_mode", "synchronous", "foreign_keys", "busy_timeout"]
-        answers = {name: session.execute(text(f"PRAGMA {name}")).scalar_one() for name in asked}
+    asked = ["journal_mode", "foreign_keys", "busy_timeout"]
+    for transaction, waits in ((ledger.begin, 0), (ledger.read, 60_000)):
+        with transaction() as session:
+            answers = {name: session.execute(text(f"PRAGMA {name}")).scalar_one() for name in asked}
+        assert answers == {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": waits}
     ledger.close()
-    assert answers == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 60_000}
+
+
+def test_who_writes_waits_for_another_process(sqlite_url: str) -> None:
+    ledger, another = Ledger(sqlite_url), Ledger(sqlite_url)
+    begun = threading.Event()
+
+    def write() -> None:
+        begun.set()
+        with another.begin() as session:
+            assert len(studies(session)) == 1
+
+    with ledger.begin() as session:
+        received(session)
+        waiting = threading.Thread(target=write)
+        waiting.start()
+        begun.wait()
+        time.sleep(0.1)
+        assert waiting.is_alive()
+    waiting.join()
+    another.close()
+    ledger.close()
+
+
+def test_who_writes_gives_up_after_its_patience_and_may_try_again(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT", timedelta(seconds=0.1))
+    ledger, another = Ledger(sqlite_url), Ledger(sqlite_url)
+    with ledger.begin() as session:
+        received(session)
+        with pytest.raises(OperationalError, match="database is locked"), another.begin():
+            pytest.fail("two write at once")
+    with another.begin() as session:
+        assert len(studies(session)) == 1
+    another.close()
+    ledger.close()
 
 
 def test_a_transaction_within_a_transaction_is_refused_and_not_waited_for(sqlite_url: str) -> None:
@@ -82,6 +122,7 @@ def test_a_commit_survives_the_death_of_its_process(ledger: Ledger) -> None:
     url = ledger.url.render_as_string(hide_password=False)
     code = f"""
 import os, signal
+from mammography.ledger import engine
 from mammography.ledger.engine import Ledger
 from tests.ledger.given import received
 with Ledger({url!r}).begin() as session:

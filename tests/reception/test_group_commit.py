@@ -1,17 +1,23 @@
 """What comes together is synced and committed together, and each hears of its own outcome."""
 
+import errno
+import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 from sqlalchemy import event
 
 from mammography.ledger.engine import Ledger
+from mammography.ledger.schema import upgrade
+from node.dimse_status import StorageExhausted
 from node.group_commit import Abandoned, GroupCommit
 from node.reception import Reception
+from node.survival import Survives
 from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram, uid
 
 
@@ -99,14 +105,17 @@ def test_many_associations_need_fewer_commits_than_instances(ledger: Ledger, tmp
 def test_the_one_setting_decides_whether_anything_is_synced(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survives: str
 ):
-    import os
-
-    from node.survival import Survives
-
     synced: list[str] = []
+
+    def note(name: str, real: Callable[[int], None], descriptor: int) -> None:
+        if (
+            not Path(f"/proc/self/fd/{descriptor}").readlink().name.endswith("-wal")
+        ):  # the ledger's own affair
+            synced.append(name)
+        real(descriptor)
+
     for name in ("fdatasync", "fsync"):
-        real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda fd, real=real, name=name: (synced.append(name), real(fd)))
+        monkeypatch.setattr(os, name, partial(note, name, getattr(os, name)))
     reception = Reception(
         ledger=ledger, data_dir=tmp_path / "data", minimum_free_bytes=0, survives=Survives(survives)
     )
@@ -117,3 +126,25 @@ def test_the_one_setting_decides_whether_anything_is_synced(
     else:
         assert synced.count("fdatasync") == 2, "each file"
         assert synced.count("fsync") >= 5, "studies, study and images once; images for each group"
+
+
+def test_a_ledger_that_the_disk_does_not_take_is_said_and_the_retry_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    upgrade(url)
+    reception = Reception(ledger=Ledger(url), data_dir=tmp_path / "data", minimum_free_bytes=0)
+    real = os.fdatasync
+
+    def fdatasync(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name.endswith("-wal"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fdatasync", fdatasync)
+        with pytest.raises(StorageExhausted, match="ledger cannot be written now"):
+            store(reception, "broken", 1)
+    store(reception, "broken", 1)
+    (kept,) = (tmp_path / "data" / "studies").rglob("*.dcm")
+    assert kept.stem == uid("broken", "1")
