@@ -2,13 +2,13 @@
 
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from io import BytesIO
 from typing import BinaryIO, cast
 
-from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
@@ -20,7 +20,7 @@ from mammography.uid import lawful
 from mammography.view import View, view_of
 from node.arrival import HEAD_BYTES, DataSet
 from node.dimse_status import InstanceRefused
-from node.header_scan import scan
+from node.header_scan import Element, scan
 
 MALFORMED = (
     ArithmeticError,
@@ -52,13 +52,12 @@ _LAST_OF_A_MAMMOGRAM = 0x00540220
 _LAST_OF_OTHERS = 0x0020000E
 """Series Instance UID: of an object that is no mammogram we ask for no more."""
 
-_VIEW = ("ImageLaterality", "Laterality", "ViewCodeSequence", "ViewPosition")
 _LONGEST_VIEW = 1024
 _ESCAPE = b"\x1b"
 """Begins another character set within a text (ISO 2022)."""
 
 _TAG_OF = {
-    keyword: Tag(keyword)
+    keyword: int(Tag(keyword))
     for keyword in (
         "SpecificCharacterSet",
         "SOPClassUID",
@@ -75,9 +74,12 @@ _TAG_OF = {
         "ViewCodeSequence",
     )
 }
-_TAGS = frozenset(map(int, _TAG_OF.values()))
+_TAGS = frozenset(_TAG_OF.values())
+_VIEW = [
+    _TAG_OF[keyword] for keyword in ("ImageLaterality", "Laterality", "ViewCodeSequence", "ViewPosition")
+]
 
-Elements = Mapping[BaseTag, DataElement | RawDataElement]
+Elements = Mapping[int, Element]
 """Elements of a header that was simple to read, by tag."""
 
 
@@ -109,7 +111,7 @@ def read_instance_header(
     """
     last = _LAST_OF_A_MAMMOGRAM if sop_class_uid in MAMMOGRAM_CLASSES else _LAST_OF_OTHERS
     try:
-        header = _described(_parse(data_set, transfer_syntax_uid, last))
+        header = _parse(data_set, transfer_syntax_uid, last)
     except MALFORMED as failure:
         if _by_recursion(failure):
             raise InstanceRefused("The data set nests sequences too deeply.") from failure
@@ -133,8 +135,8 @@ def _by_recursion(failure: BaseException | None) -> bool:
     return failure is not None
 
 
-def _parse(data_set: BinaryIO | DataSet, transfer_syntax_uid: str, last: int) -> Dataset | Elements:
-    """Return the elements that we ask for, up to the tag `last`; as they were encoded where all are plain."""
+def _parse(data_set: BinaryIO | DataSet, transfer_syntax_uid: str, last: int) -> InstanceHeader:
+    """Return the header from the elements up to the tag `last`."""
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
         data_set = BytesIO(
             zlib.decompressobj(-zlib.MAX_WBITS).decompress(
@@ -147,8 +149,8 @@ def _parse(data_set: BinaryIO | DataSet, transfer_syntax_uid: str, last: int) ->
         implicit = transfer_syntax_uid == ImplicitVRLittleEndian
         simple = scan(head, implicit=implicit, last=last, wanted=_TAGS)
         if simple is not None and _is_plain(simple):
-            return simple
-    return read_dataset(
+            return _described(_view_of_elements(simple), partial(_plain_text, simple))
+    header = read_dataset(
         cast(BinaryIO, _Rationed(data_set, LONGEST_HEADER)),
         is_implicit_VR=transfer_syntax_uid == ImplicitVRLittleEndian,
         is_little_endian=transfer_syntax_uid != ExplicitVRBigEndian,
@@ -156,69 +158,71 @@ def _parse(data_set: BinaryIO | DataSet, transfer_syntax_uid: str, last: int) ->
         defer_size=LONGEST_HEADER,
         specific_tags=list(_TAGS),
     )
+    return _described(view_of(header), partial(_text, header))
 
 
 def _is_plain(elements: Elements) -> bool:
     """Return whether no text depends on a character set; codes are within a sequence."""
-    return all(
-        element.value is not None and element.value.isascii() and _ESCAPE not in element.value
-        for tag, element in elements.items()
-        if tag != _LAST_OF_A_MAMMOGRAM
-    )
+    texts = b"".join([element.value for tag, element in elements.items() if tag != _LAST_OF_A_MAMMOGRAM])
+    return texts.isascii() and _ESCAPE not in texts
 
 
-def _described(header: Dataset | Elements) -> InstanceHeader:
-    """Return the header as text; every conversion that may fail happens here."""
-    view = _view(header)
+def _described(view: View | None, text: Callable[[str], str]) -> InstanceHeader:
+    """Return the header as text, of which `text` gives each attribute; every conversion that may fail happens here."""
     return InstanceHeader(
-        sop_class_uid=_text(header, "SOPClassUID"),
-        sop_instance_uid=_text(header, "SOPInstanceUID"),
-        study_instance_uid=_text(header, "StudyInstanceUID"),
-        series_instance_uid=_text(header, "SeriesInstanceUID"),
-        modality=_text(header, "Modality"),
-        study_date=_text(header, "StudyDate"),
-        accession_number=_text(header, "AccessionNumber"),
-        presentation_intent=_text(header, "PresentationIntentType"),
+        sop_class_uid=text("SOPClassUID"),
+        sop_instance_uid=text("SOPInstanceUID"),
+        study_instance_uid=text("StudyInstanceUID"),
+        series_instance_uid=text("SeriesInstanceUID"),
+        modality=text("Modality"),
+        study_date=text("StudyDate"),
+        accession_number=text("AccessionNumber"),
+        presentation_intent=text("PresentationIntentType"),
         laterality=view.laterality if view else "",
         view_position=view.position if view else "",
         view_modifiers=",".join(sorted(view.modifiers)) if view else "",
     )
 
 
-def _raw(header: Dataset | Elements, keyword: str) -> object:
-    """Return an element as it was encoded, where it still is."""
-    tag = _TAG_OF[keyword]
-    return header.get_item(tag) if isinstance(header, Dataset) else header.get(tag)
-
-
-def _view(header: Dataset | Elements) -> View | None:
+def _view_of_elements(elements: Elements) -> View | None:
     """Return the view of a header; a modality writes the same few elements into every image of a view."""
-    elements: list[object] = [_raw(header, keyword) for keyword in _VIEW]
-    plain = tuple(
-        element
-        for element in elements
-        if isinstance(element, RawDataElement) and element.length < _LONGEST_VIEW
+    stating = tuple([(tag, elements[tag]) for tag in _VIEW if tag in elements])
+    if any(len(element.value) > _LONGEST_VIEW for _, element in stating):
+        return _view_stated_by(stating)
+    return _view_often_stated_by(stating)
+
+
+def _view_stated_by(elements: tuple[tuple[int, Element], ...]) -> View | None:
+    return view_of(
+        Dataset(
+            {
+                BaseTag(tag): RawDataElement(
+                    BaseTag(tag), representation, len(value), value, 0, representation is None, True
+                )
+                for tag, (representation, value) in elements
+            }
+        )
     )
-    if len(plain) < len(elements) - elements.count(None):
-        return view_of(header if isinstance(header, Dataset) else Dataset(dict(header)))
-    return _view_of_elements(plain)
 
 
-@lru_cache(maxsize=1024)
-def _view_of_elements(elements: tuple[RawDataElement, ...]) -> View | None:
-    return view_of(Dataset({element.tag: element for element in elements}))
+_view_often_stated_by = lru_cache(maxsize=1024)(_view_stated_by)
 
 
-def _text(header: Dataset | Elements, keyword: str) -> str:
+def _plain_text(elements: Elements, keyword: str) -> str:
+    element = elements.get(_TAG_OF[keyword])
+    return _printable(element.value.decode("ascii")) if element else ""
+
+
+def _text(header: Dataset, keyword: str) -> str:
     """Return an attribute's value in printable characters; of several values the text as it was joined.
 
     ASCII without an escape means the same in every character set that a data set may name (PS3.5 6.1.2.5.3).
     """
-    raw = _raw(header, keyword)
+    raw: object = header.get_item(_TAG_OF[keyword])
     encoded = raw.value if isinstance(raw, RawDataElement) else None
     if encoded and encoded.isascii() and _ESCAPE not in encoded:
         return _printable(encoded.decode("ascii"))
-    value = header.get(keyword) if isinstance(header, Dataset) else None
+    value = header.get(keyword)
     if value is None:
         return ""
     joined = value if isinstance(value, str) else "\\".join(str(one) for one in value)
