@@ -7,14 +7,15 @@ objects, an association holds one buffer.
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from struct import Struct
 from time import monotonic
+from typing import NamedTuple
 
 from node.wire.command_set import LONGEST_COMMAND, Command, parse_command
 from node.wire.pdu import (
     COMMAND,
+    DATA_HEADER,
     HEADER,
     LAST,
     PDV_HEADER,
@@ -37,6 +38,8 @@ LEAST_BYTES = 64 << 10
 Taker = Callable[[list[memoryview]], None]
 """What is given pieces of a data set; they are valid until it returns."""
 
+_OF_DATA = frozenset({0, LAST})
+"""Control headers of a data set's fragments."""
 _TIMEVAL = Struct("@ll")
 
 
@@ -48,8 +51,7 @@ class Aborted(Exception):
     """The other side aborted the association (PS3.8 7.3)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Fragment:
+class _Fragment(NamedTuple):
     """The header of one presentation data value."""
 
     context_id: int
@@ -136,6 +138,14 @@ class Inbox:
         return bytes(encoded)
 
     def _data_fragment(self, context_id: int) -> _Fragment:
+        """Return the header of a data set's next fragment; nearly always it is a PDU of its own, whose header lies in the buffer."""
+        if not self._pdu_left and self._end - self._start >= DATA_HEADER.size:
+            kind, pdu_length, length, context, control = DATA_HEADER.unpack_from(self._buffer, self._start)
+            alone = kind == PduType.DATA_TF and pdu_length == length + 4
+            if alone and context == context_id and control in _OF_DATA and length >= 2:
+                self._start += DATA_HEADER.size
+                self._small = pdu_length < SMALL_PDU_BYTES
+                return _Fragment(context, False, bool(control), length - 2)
         fragment = self._next_fragment(within_message=True)
         if fragment.is_command or fragment.context_id != context_id:
             raise ProtocolViolation("Another message began within a data set.")
