@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 CONFIG ?= deploy/demo.toml
+FUZZ_SECONDS ?= 3600
 
 .PHONY: setup run demo test check bench fuzz faults train clean
 
@@ -33,7 +34,9 @@ bench: setup
 	@$(BIN)/mammocalc bench receive
 
 fuzz: setup
-	@MAMMOCALC_FUZZ_SECONDS=3600 $(BIN)/python -m pytest -q -s tests/reception/test_fuzzed_for_long.py
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris==3.0.0
+	@$(BIN)/python -m tests.reception.coverage_guided $(FUZZ_SECONDS) build/fuzz
+	@MAMMOCALC_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -q -s tests/reception/test_fuzzed_for_long.py
 
 faults: setup
 	@tests/install-servers

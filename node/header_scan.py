@@ -14,6 +14,13 @@ _LONG_REPRESENTATIONS = frozenset(
     {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 )
 """Those with two reserved bytes and a length of 32 bits (PS3.5 7.1.2)."""
+_SHORT_REPRESENTATIONS = frozenset(
+    {
+        *(b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN"),
+        *(b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"),
+    }
+)
+"""Those with a length of 16 bits; what is none of either may be of a sender that mixes encodings."""
 _SHORTEST = 12
 """Bytes of the longest element that has no value."""
 
@@ -45,6 +52,8 @@ def scan(head: bytes, *, implicit: bool, last: int, wanted: Collection[int]) -> 
         begin = place + 8
         if representation in _LONG_REPRESENTATIONS:
             (length,), begin = _LONG.unpack_from(head, begin), begin + 4
+        elif not implicit and representation not in _SHORT_REPRESENTATIONS:
+            return None
         end = begin + length
         if end > size or tag <= before:  # an undefined length, too, goes far beyond any head
             return None

@@ -74,6 +74,7 @@ _TAG_OF = {
         "ViewCodeSequence",
     )
 }
+_UIDS = frozenset(keyword for keyword in _TAG_OF if keyword.endswith("UID"))
 _TAGS = frozenset(_TAG_OF.values())
 _VIEW = [
     _TAG_OF[keyword] for keyword in ("ImageLaterality", "Laterality", "ViewCodeSequence", "ViewPosition")
@@ -210,7 +211,7 @@ _view_often_stated_by = lru_cache(maxsize=1024)(_view_stated_by)
 
 def _plain_text(elements: Elements, keyword: str) -> str:
     element = elements.get(_TAG_OF[keyword])
-    return _printable(element.value.decode("ascii")) if element else ""
+    return _clean(keyword, element.value.decode("ascii")) if element else ""
 
 
 def _text(header: Dataset, keyword: str) -> str:
@@ -221,20 +222,20 @@ def _text(header: Dataset, keyword: str) -> str:
     raw: object = header.get_item(_TAG_OF[keyword])
     encoded = raw.value if isinstance(raw, RawDataElement) else None
     if encoded and encoded.isascii() and _ESCAPE not in encoded:
-        return _printable(encoded.decode("ascii"))
+        return _clean(keyword, encoded.decode("ascii"))
     value = header.get(keyword)
     if value is None:
         return ""
     joined = value if isinstance(value, str) else "\\".join(str(one) for one in value)
-    return _printable(joined)
+    return _clean(keyword, joined)
 
 
-def _printable(text: str) -> str:
-    """Return text without control characters, and without the spaces or the NUL that pad it."""
+def _clean(keyword: str, text: str) -> str:
+    """Return text without the spaces or the NUL that pad it, and without control characters; a UID with these is another, and unlawful."""
     text = text.strip(" \0")
-    if not text.isprintable():
-        text = "".join(letter for letter in text if letter.isprintable())
-    return text.strip()
+    if text.isprintable() or keyword in _UIDS:
+        return text
+    return "".join(letter for letter in text if letter.isprintable()).strip()
 
 
 class _Rationed:

@@ -3,6 +3,7 @@
 import threading
 from io import BytesIO
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.filereader import read_dataset
@@ -20,6 +21,7 @@ from node.negotiation import negotiate
 from node.wire.pdu import ProtocolViolation
 from tests.reception.conftest import ListeningNode
 from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram
+from tests.reception.parsers import seeds, understand
 from tests.reception.raw_callers import C_ECHO, association_request, c_store, raw_caller
 from tests.servers import wait_for
 
@@ -143,3 +145,23 @@ def test_a_header_as_modalities_write_it_is_simple():
         code, unique = (None, None) if syntax == ImplicitVRLittleEndian else ("CS", "UI")
         assert found == {0x00080060: (code, b"MG"), 0x0020000D: (unique, study + bytes(len(study) % 2))}
     assert scan(head[:3000], implicit=False, last=0x0020000E, wanted=[]) is None
+
+
+@pytest.mark.parametrize("representation", [b"\0\0", b"cs", b"ZZ", b"C\0"])
+def test_a_representation_that_is_none_is_left_to_the_library(representation: bytes):
+    head = encoded(mammogram("simple"))
+    place = head.index(b"CS", head.index(b"\x08\0\x60\0"))
+    changed = head[:place] + representation + head[place + 2 :]
+    assert scan(head, implicit=False, last=0x0020000E, wanted=[]) == {}
+    assert scan(changed, implicit=False, last=0x0020000E, wanted=[]) is None
+
+
+@pytest.mark.parametrize("seed", seeds())
+def test_what_fuzzing_begins_with_is_understood(seed: bytes):
+    understand(seed)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(seeds()).flatmap(damaged))
+def test_damage_is_understood_or_called_unlawful(data: bytes):
+    understand(data)

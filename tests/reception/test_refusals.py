@@ -175,6 +175,21 @@ def test_text_that_no_database_takes_is_left_out():
     assert header.accession_number == "A1[7"
 
 
+@pytest.mark.parametrize("name", ["SOP Instance UID", "Study Instance UID", "Series Instance UID"])
+@pytest.mark.parametrize("simple", [True, False])
+def test_a_uid_with_control_characters_is_not_the_one_without_them(name: str, simple: bool):
+    image = mammogram("control")
+    image["ViewCodeSequence"].is_undefined_length = not simple
+    data_set = encoded(image)
+    uid = str(image[name.replace(" ", "")].value).encode()
+    place = data_set.index(uid) + 5
+    changed = data_set[:place] + b"\1" + data_set[place + 1 :]
+    with pytest.raises(InstanceRefused, match=f"unlawful {name}"):
+        read_instance_header(
+            BytesIO(changed), transfer_syntax_uid=ExplicitVRLittleEndian, sop_class_uid=FOR_PRESENTATION
+        )
+
+
 @pytest.mark.parametrize("character_set", ["ISO_IR 192", "GB18030", ["", "ISO 2022 IR 87"]])
 def test_an_accession_number_is_read_in_its_character_set(character_set):
     image = mammogram("characters", SpecificCharacterSet=character_set, AccessionNumber="A1\u5c71")

@@ -1,0 +1,117 @@
+"""The parsers that the bytes of strangers reach: each understands what it is given, or calls it unlawful."""
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from io import BytesIO
+
+from pydicom.filereader import read_dataset
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+from typing_extensions import override
+
+from node.dimse_status import InstanceRefused
+from node.instance_header import MALFORMED, read_instance_header
+from node.negotiation import negotiate
+from node.wire.command_set import encode_command, parse_command
+from node.wire.inbox import Aborted, Inbox, Released
+from node.wire.pdu import ConnectionEnded, ProtocolViolation, TooSlow
+from tests.reception.fuzzing import MESSAGES, REQUEST
+from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram
+
+_SYNTAXES = (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+)
+_CT = "1.2.840.10008.5.1.4.1.1.2"
+
+
+class _Unacknowledged(socket.socket):
+    """A connection within this machine, to which the options of TCP mean nothing."""
+
+    @override
+    def setsockopt(self, level: int, *arguments: object) -> None:
+        if level != socket.IPPROTO_TCP:
+            super().setsockopt(level, *arguments)
+
+
+def _messages(stream: bytes) -> None:
+    """PDUs, the fragments in them, and the messages that these make."""
+    end, theirs = socket.socketpair()
+    with _Unacknowledged(fileno=end.detach()) as ours, theirs:
+        theirs.sendall(stream)
+        theirs.shutdown(socket.SHUT_WR)
+        inbox = Inbox(ours, silence=timedelta(seconds=5))
+        with suppress(Released, Aborted, ConnectionEnded, TooSlow, ProtocolViolation):
+            while True:
+                command = inbox.next_command()
+                if command.has_data_set:
+                    inbox.pass_data_set(command.context_id, lambda _: None)
+
+
+def _command(encoded_command: bytes) -> None:
+    with suppress(ProtocolViolation):
+        parse_command(1, encoded_command)
+
+
+def _request(request: bytes) -> None:
+    with suppress(ProtocolViolation):
+        assert negotiate(request).answer[0] == 2
+
+
+def _header(data_set: bytes, *, syntax: str, sop_class_uid: str = FOR_PRESENTATION) -> None:
+    with suppress(InstanceRefused):
+        read_instance_header(BytesIO(data_set), transfer_syntax_uid=syntax, sop_class_uid=sop_class_uid)
+
+
+def _header_as_the_library_sees_it(data_set: bytes) -> None:
+    """Where both understand a header, they agree on whose image it is."""
+    try:
+        theirs = read_dataset(
+            BytesIO(data_set), False, True, stop_when=lambda tag, _vr, _length: tag > 0x00540220
+        )
+        said = [str(theirs.get(name) or "") for name in ("SOPInstanceUID", "StudyInstanceUID")]
+        ours = read_instance_header(
+            BytesIO(data_set), transfer_syntax_uid=ExplicitVRLittleEndian, sop_class_uid=FOR_PRESENTATION
+        )
+    except (InstanceRefused, *MALFORMED):
+        return
+    assert [ours.sop_instance_uid, ours.study_instance_uid] == said
+
+
+PARSERS: tuple[Callable[[bytes], None], ...] = (
+    _messages,
+    _command,
+    _request,
+    *(partial(_header, syntax=syntax) for syntax in _SYNTAXES),
+    partial(_header, syntax=ExplicitVRLittleEndian, sop_class_uid=_CT),
+    _header_as_the_library_sees_it,
+)
+
+
+def understand(data: bytes) -> None:
+    """Let the parser that the first byte chooses understand the others.
+
+    Raises:
+        Exception: what no parser may raise.
+    """
+    if data:
+        PARSERS[data[0] % len(PARSERS)](data[1:])
+
+
+def seeds() -> list[bytes]:
+    """Lawful bytes for each parser."""
+    image = mammogram("fuzz", side=8)
+    image.private_block(0x0009, "A VENDOR", create=True).add_new(0x01, "OB", bytes(30))
+    command = encode_command({0x0002: b"1.2.840.10008.1.1", 0x0100: b"0\0", 0x0110: b"\1\0", 0x0800: b"\1\1"})
+    data_sets = [encoded(image, syntax) for syntax in (*_SYNTAXES, *[ExplicitVRLittleEndian] * 2)]
+    lawful = [[*MESSAGES, b"".join(MESSAGES)], [command], [REQUEST], *([each] for each in data_sets)]
+    return [bytes([place]) + one for place, many in enumerate(lawful) for one in many]
