@@ -235,7 +235,7 @@ class CommitmentProvider:
         self, conversation: Association, row: CommitmentRequestRow, clock: Callable[[], datetime]
     ) -> None:
         references = [(sop_class, instance) for sop_class, instance in row.references]
-        with self._ledger.read() as session:
+        with self._ledger.begin() as session:  # not read: what is promised has to be on the disk
             rows = held(session, [instance for _, instance in references])
         verdict = judge_commitment(row.transaction_uid, references, rows, self._data_dir)
         refusal = _send(conversation, verdict)

@@ -1,5 +1,7 @@
 """Senders ask us to commit to what they sent, and are told: on their association, or on one of ours."""
 
+import errno
+import os
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ from lab.demo.orthanc import Orthanc, orthanc_program
 from mammography.ledger.commitment_requests import commitment_requests
 from mammography.ledger.signals import signals_of
 from mammography.ledger.tables import CommitmentRequestRow
+from mammography.ledger.write_ahead_log import NotDurable
 from node.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
 from node.commitment_provider import CommitmentProvider, ReportAddress
 from node.delivery import GIVE_UP_AFTER
@@ -220,6 +223,27 @@ def test_who_has_a_port_is_told_there_as_often_as_it_takes(asked: Asked):
         ask(asked.node.port, request("R CC", "L CC"))
         assert asked.sweep() == 1
     assert [told(report) for report in heard.reports] == [(1, 1, []), (1, 2, [])]
+
+
+def test_nothing_is_committed_to_while_the_ledger_may_not_be_on_the_disk(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+):
+    asked.reports["MODALITY1"] = ReportAddress(port=free_port())
+    ask(asked.node.port, request("R CC"))
+    heard = Heard()
+
+    def fdatasync(_descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with modality(heard) as port:
+        asked.reports["MODALITY1"] = ReportAddress(port=port)
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "fdatasync", fdatasync)
+            with pytest.raises(NotDurable):
+                asked.sweep()
+        assert not heard.reports
+        asked.sweep()
+        assert [told(report) for report in heard.reports] == [(1, 1, [])]
 
 
 def test_a_port_that_answers_no_roles_is_told_too(asked: Asked):
