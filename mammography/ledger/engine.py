@@ -12,10 +12,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from mammography.ledger.sqlite_writer import WRITES, NestedTransaction, SqliteWriter, take_write_lock
+from mammography.ledger.sqlite_writer import WRITES, SqliteWriter, take_write_lock
 from mammography.ledger.transaction import Transaction
-
-__all__ = ["BUSY_TIMEOUT", "Ledger", "NestedTransaction", "UnsupportedLedger", "make_engine"]
 
 BUSY_TIMEOUT = timedelta(seconds=60)
 """How long a transaction of SQLite waits for the one writer before it."""
@@ -31,8 +29,7 @@ class Ledger:
     """The database that remembers where every study is.
 
     `url` is `sqlite:///...` (write-ahead log, writers queue) or `postgresql+psycopg://...` (READ COMMITTED); every commit
-    is synced. Threads and processes may share one ledger; a process that
-    forks makes its own afterwards.
+    is synced. Threads and processes may share one ledger; a process that forks makes its own afterwards.
     """
 
     def __init__(self, url: str) -> None:

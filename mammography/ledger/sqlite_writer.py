@@ -13,6 +13,9 @@ from sqlalchemy.exc import OperationalError
 
 from mammography.ledger.write_ahead_log import WriteAheadLog
 
+WRITES = "ledger_writes"
+"""The option of a connection that takes SQLite's write lock with `take_write_lock`; its value is for how many seconds it tries."""
+
 _BEGIN = "BEGIN IMMEDIATE"
 _PRIMARY = 0xFF
 """The bits of an extended error code that are the code (sqlite.org/rescode.html)."""
@@ -77,10 +80,6 @@ class SqliteWriter:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-
-
-WRITES = "ledger_writes"
-"""The option of a connection that takes SQLite's write lock with `take_write_lock`; its value is for how many seconds it tries."""
 
 
 def take_write_lock(connection: Connection, patience_seconds: float) -> None:

@@ -8,7 +8,7 @@ without those before it.
 import os
 import sqlite3
 import threading
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy import Engine, event
@@ -29,6 +29,7 @@ class WriteAheadLog:
     def __init__(self, engine: Engine) -> None:
         self._database = Path(str(engine.url.database)).resolve()
         self._lock = threading.Lock()
+        """Held while the log is synced: of two who sync at once only one is told of a failure."""
         self._descriptor = -1
         """Kept: of an error on the disk, the system tells each descriptor that was open then."""
         self._broken = False
@@ -40,38 +41,37 @@ class WriteAheadLog:
         Raises:
             NotDurable: if the disk does not take it.
         """
-        try:
-            if self._broken:
-                self._begin_anew()
-            descriptor = self._opened()
-            if descriptor >= 0:
-                os.fdatasync(descriptor)
-        except (OSError, sqlite3.Error) as failure:
-            self._broken = True
-            raise NotDurable(f"The ledger's log cannot be brought to the disk: {failure}.") from failure
-
-    def close(self) -> None:
-        """Close the file; nobody may be about to sync it."""
-        with self._lock, suppress(OSError):
-            descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
-
-    def _opened(self) -> int:
-        """Return the log's descriptor; -1 where the last who closed the database brought everything into it, and synced that."""
-        path = self._database.with_name(f"{self._database.name}-wal")
         with self._lock:
             try:
-                there = path.stat()
-            except FileNotFoundError:
-                return -1
-            if self._descriptor < 0 or not os.path.samestat(there, os.fstat(self._descriptor)):
-                opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                if self._descriptor < 0:
-                    self._descriptor = opened
-                else:  # in its place: another thread may be syncing by its number
-                    os.dup2(opened, self._descriptor, inheritable=False)
-                    os.close(opened)
-            return self._descriptor
+                if self._broken:
+                    self._begin_anew()
+                if self._open():
+                    os.fdatasync(self._descriptor)
+            except (OSError, sqlite3.Error) as failure:
+                self._broken = True
+                raise NotDurable(f"The ledger's log cannot be brought to the disk: {failure}.") from failure
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._close()
+
+    def _open(self) -> bool:
+        """Open the log that there is; False where the last who closed the database brought everything into it, and synced that."""
+        path = self._database.with_name(f"{self._database.name}-wal")
+        try:
+            there = path.stat()
+        except FileNotFoundError:
+            return False
+        if self._descriptor < 0 or not os.path.samestat(there, os.fstat(self._descriptor)):
+            self._close()
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return True
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _begin_anew(self) -> None:
         """Bring the log into the database: of pages that it could not sync once, the kernel may say later that it did."""

@@ -13,8 +13,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from mammography.ledger import engine
-from mammography.ledger.engine import Ledger, NestedTransaction, UnsupportedLedger
+from mammography.ledger.engine import Ledger, UnsupportedLedger
 from mammography.ledger.schema import upgrade
+from mammography.ledger.sqlite_writer import NestedTransaction
 from mammography.ledger.studies import instances_of, studies
 from tests.ledger.given import STUDY, received
 
@@ -122,7 +123,6 @@ def test_a_commit_survives_the_death_of_its_process(ledger: Ledger) -> None:
     url = ledger.url.render_as_string(hide_password=False)
     code = f"""
 import os, signal
-from mammography.ledger import engine
 from mammography.ledger.engine import Ledger
 from tests.ledger.given import received
 with Ledger({url!r}).begin() as session:

@@ -69,15 +69,15 @@ def test_while_one_waits_for_the_disk_another_writes(
     another = Ledger(alone.url.render_as_string(hide_password=False))
 
     def write(_log: Path) -> None:
-        for number, ledger in enumerate((alone, another)):
-            with ledger.begin() as session:
-                record_instance(session, image(number))
+        with another.begin() as session:
+            record_instance(session, image(1))
 
     at_each_sync.append(write)
     with alone.begin() as session:
         received(session, "1.9")
+    assert not at_each_sync
     with alone.read() as session:
-        assert len(instances_of(session, STUDY)) == 2
+        assert len(instances_of(session, STUDY)) == 1
     another.close()
 
 
@@ -175,6 +175,35 @@ def test_a_failure_that_another_thread_met_is_everybodys(alone: Ledger, monkeypa
     other.start()
     other.join()
     assert logs == [0], "it said so only once the log was in the database"
+
+
+def test_who_syncs_at_the_moment_of_a_failure_does_not_take_the_log_for_synced(
+    alone: Ledger, monkeypatch: pytest.MonkeyPatch
+):
+    """The system tells one of two who sync at the same moment, and the other that all is well."""
+    with alone.begin() as session:
+        received(session)
+    log, syncing, failed = Path(f"{alone.url.database}-wal"), threading.Event(), threading.Event()
+
+    def fdatasync(_descriptor: int) -> None:
+        if not syncing.is_set():
+            syncing.set()
+            failed.wait(0.5)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def write() -> None:
+        with suppress(NotDurable), alone.begin() as session:
+            received(session, "1.9")
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    unlucky = threading.Thread(target=write)
+    unlucky.start()
+    syncing.wait()
+    with alone.begin() as session:
+        assert len(studies(session)) == 2
+    failed.set()
+    unlucky.join()
+    assert log.stat().st_size == 0, "it was told so only once the log was in the database"
 
 
 def test_sqlite_syncs_its_checkpoints(alone: Ledger):

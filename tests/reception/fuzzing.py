@@ -91,7 +91,7 @@ MESSAGES = (
     RELEASE_RQ,
 )
 REQUEST = association_request(sop_classes=SOP_CLASSES)
-_COMMAND = encode_command({0x0002: b"1.2.840.10008.1.1", 0x0100: b"0\0", 0x0110: b"\1\0", 0x0800: b"\1\1"})
+COMMAND = encode_command({0x0002: b"1.2.840.10008.1.1", 0x0100: b"0\0", 0x0110: b"\1\0", 0x0800: b"\1\1"})
 
 
 def damaged(chance: random.Random, whole: bytes) -> bytes:
@@ -204,5 +204,5 @@ class Fuzzing:
         with suppress(ProtocolViolation):
             negotiate(damaged(chance, REQUEST))
         with suppress(ProtocolViolation):
-            parse_command(1, damaged(chance, _COMMAND))
+            parse_command(1, damaged(chance, COMMAND))
         self.parsed += 3
