@@ -11,9 +11,9 @@ from struct import Struct
 from typing import BinaryIO, Protocol
 
 import structlog
-import xxhash
 
 from mammography.results.composed import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from node.data_set_digest import data_set_digest
 from node.dimse_status import InstanceRefused, StorageExhausted
 
 _log = structlog.get_logger()
@@ -25,17 +25,12 @@ _STEP_BYTES = 2 << 20
 """After so many the disk is told to begin."""
 _LONGEST_META_TEXT = 64
 """Characters of a UID (PS3.5 9.1); a command may say anything."""
-_DIGESTED_AT_ONCE = 64 << 10
-"""Bytes, some microseconds: of more the library lets go of the interpreter's lock, which costs many threads more."""
 _MOST_PIECES = 1000
 """Of one call to the system; more are joined first (IOV_MAX is 1024)."""
-_PIECE_BYTES = 1 << 20
 _LONGEST_HEADER = 1024
 """Bytes before the data set; some 350."""
 _META_ELEMENT = Struct("<HH2sH")
 _LONG_META_ELEMENT = Struct("<HH2sHI")
-_META_BEGIN = Struct("<128x4sHH2sHI")
-"""Preamble, "DICM" and File Meta Information Group Length (0002,0000), PS3.10 7.1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +76,11 @@ class Arrival:
         self.bytes = 0
         self._sync, self._on_its_way = sync, 0
         self._refusal = refusal
-        self._digest = xxhash.xxh3_128()
+        self.in_large_pieces = True
+        self.digest_taken = ""
+        """The digest, once somebody asked for it."""
+        self.compared: dict[Path, str] = {}
+        """Digests of the files whose names it could not have."""
         self._head = bytearray()
         self._header, self._begun = part10_header(announced), False
         self._descriptor = -1
@@ -92,27 +91,50 @@ class Arrival:
 
     @property
     def digest(self) -> str:
-        """The XXH3-128 of the data set so far, without the Part 10 header, in 32 hexadecimal digits."""
-        return self._digest.hexdigest()
+        """The digest of its data set, read from its file, which must be sealed and there.
+
+        Raises:
+            OSError: if it cannot be read.
+        """
+        self.digest_taken = self.digest_taken or data_set_digest(self.path)
+        return self.digest_taken
+
+    @property
+    def descriptor(self) -> int:
+        """Of its file, where bytes may go that `moved` is told of; -1 where what comes is dropped."""
+        return self._descriptor
 
     def write(self, *pieces: bytes | memoryview) -> None:
-        """Append pieces of the encoded data set."""
+        """Append pieces of the encoded data set; its first HEAD_BYTES come this way."""
         if self._descriptor < 0:
             return
         try:
             before = [] if self._begun else [self._header]
             self.bytes += write_all(self._descriptor, [*before, *pieces]) - sum(map(len, before))
             self._begun = True
-            if self._sync and self.bytes - self._on_its_way >= _STEP_BYTES:
-                self._write_out()
+            self._write_out()
         except OSError as failure:
-            self._fail(failure)
+            self.fail(failure)
             return
         for piece in pieces:
-            for start in range(0, len(piece), _DIGESTED_AT_ONCE):
-                self._digest.update(piece[start : start + _DIGESTED_AT_ONCE])
-            if (missing := HEAD_BYTES - len(self._head)) > 0:
-                self._head += piece[:missing]
+            if (missing := HEAD_BYTES - len(self._head)) <= 0:
+                break
+            self._head += piece[:missing]
+
+    def moved(self, count: int) -> None:
+        """Count bytes of the data set that went into the file past us."""
+        if self._descriptor < 0:
+            return
+        self.bytes += count
+        try:
+            self._write_out()
+        except OSError as failure:
+            self.fail(failure)
+
+    def fail(self, failure: OSError) -> None:
+        """Remember why nothing can be kept, and give the room back at once."""
+        self._refusal = exhausted(failure)
+        self.discard()
 
     def refuse(self, refusal: InstanceRefused | StorageExhausted) -> None:
         """Drop what came and what will come; `seal` raises the refusal."""
@@ -131,7 +153,7 @@ class Arrival:
                     os.fdatasync(self._descriptor)
                 self._close()
             except OSError as failure:
-                self._fail(failure)
+                self.fail(failure)
         if self._refusal is not None:
             raise self._refusal
 
@@ -149,13 +171,15 @@ class Arrival:
         try:
             self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         except OSError as failure:
-            self._fail(failure)
+            self.fail(failure)
 
     def _write_out(self) -> None:
-        """Let the disk begin with what came, so that the sync at the end has little left to wait for.
+        """Let the disk begin with what came, once it is enough, so that the sync at the end has little left to wait for.
 
         The advice has the kernel start to write what is dirty; of that it can drop nothing yet.
         """
+        if not self._sync or self.bytes - self._on_its_way < _STEP_BYTES:
+            return
         os.posix_fadvise(
             self._descriptor,
             len(self._header) + self._on_its_way,
@@ -168,11 +192,6 @@ class Arrival:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
-
-    def _fail(self, failure: OSError) -> None:
-        """Remember why nothing can be kept, and give the room back at once."""
-        self._refusal = exhausted(failure)
-        self.discard()
 
 
 class WrittenDataSet:
@@ -235,23 +254,6 @@ def _meta(element: int, representation: bytes, text: str) -> bytes:
     if len(value) % 2:
         value += b"\0" if representation == b"UI" else b" "
     return _META_ELEMENT.pack(2, element, representation, len(value)) + value
-
-
-def data_set_digest(path: Path) -> str:
-    """Return the XXH3-128 of the data set in a file that this module wrote, without its Part 10 header.
-
-    Of a file that a power cut left without a whole header it is empty: no data set has that.
-    """
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        header = file.read(_META_BEGIN.size)
-        if len(header) < _META_BEGIN.size:
-            return ""
-        group_length = int(_META_BEGIN.unpack(header)[-1])
-        file.seek(group_length, os.SEEK_CUR)
-        while piece := file.read(_PIECE_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def holds(path: Path, data_set_bytes: int) -> bool:

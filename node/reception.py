@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,8 @@ from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import ArrivedInstance, Recorded, record_instances, record_refusal
 from mammography.ledger.transaction import Transaction
 from mammography.uid import lawful
-from node.arrival import Announcement, Arrival, data_set_digest, exhausted, holds
+from node.arrival import Announcement, Arrival, exhausted, holds
+from node.data_set_digest import data_set_digest
 from node.dimse_status import InstanceMismatch, InstanceRefused, StorageExhausted
 from node.disk import MINIMUM_FREE_BYTES
 from node.group_commit import GroupCommit
@@ -213,7 +214,7 @@ class Reception:
             transfer_syntax_uid=arrival.announced.transfer_syntax_uid,
             path=f"studies/{header.study_instance_uid}/images/{path.name}",
             bytes=arrival.bytes,
-            digest=arrival.digest,
+            digest=arrival.digest_taken,
             calling_ae_title=arrival.announced.calling_ae_title,
             received_at=now,
             modality=header.modality,
@@ -232,7 +233,8 @@ class Reception:
                 for folder in {each.folder for each in group}:
                     sync_folder(folder)
             with self._ledger.transaction() as transaction:
-                recorded = record_instances(transaction, [each.instance for each in group])
+                instances = [each.instance for each in group]
+                recorded = record_instances(transaction, instances, digest_of=partial(self._digest_of, group))
                 self._see_that_they_are_there(transaction, group, recorded)
             return recorded
         except OSError as failure:
@@ -244,6 +246,23 @@ class Reception:
             away = StorageExhausted("The ledger cannot be written now.")
             away.__cause__ = failure
             return [away] * len(group)
+
+    def _digest_of(self, group: Sequence[_Sealed], path: str) -> str:
+        """Return the digest of a file that a row names; nothing where the file is gone.
+
+        Raises:
+            OSError: if it cannot be read.
+        """
+        file = self._data_dir / path
+        for each in group:
+            if each.path == file:
+                return each.arrival.digest
+            if file in each.arrival.compared:
+                return each.arrival.compared[file]
+        try:
+            return data_set_digest(file)
+        except FileNotFoundError:
+            return ""
 
     def _see_that_they_are_there(
         self, transaction: Transaction, group: Sequence[_Sealed], recorded: Sequence[Recorded]
@@ -334,7 +353,8 @@ def _name(arrival: Arrival, images: Path) -> Path:
         try:
             os.link(arrival.path, path)
         except FileExistsError:
-            if data_set_digest(path) != arrival.digest:
+            arrival.compared[path] = data_set_digest(path)
+            if arrival.compared[path] != arrival.digest:
                 continue
         return path
     raise InstanceRefused("The SOP Instance UID is in use for other images.")

@@ -1,6 +1,6 @@
 """Instances in the ledger: how one arrives, and what that does to its study."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -56,7 +56,7 @@ class ArrivedInstance:
     """Relative to the data folder."""
     bytes: int
     digest: str
-    """XXH3-128 of the data set as received, without the Part 10 header."""
+    """XXH3-128 of the data set as received, without the Part 10 header; empty where nobody has taken it yet."""
     calling_ae_title: str
     received_at: datetime
     modality: str = ""
@@ -75,13 +75,25 @@ class ArrivedInstance:
         return view or f"{self.modality or 'an'} object without a view"
 
 
-def record_instance(session: Session, instance: ArrivedInstance) -> Recorded:
+DigestOf = Callable[[str], str]
+"""Takes the digest of the file at a path of the data folder; returns nothing where the file is gone."""
+
+
+def record_instance(
+    session: Session, instance: ArrivedInstance, *, digest_of: DigestOf = lambda _path: ""
+) -> Recorded:
     """Remember one instance: `record_instances` of it alone."""
-    return record_instances(Transaction(session.connection(), session), [instance])[0]
+    transaction = Transaction(session.connection(), session)
+    return record_instances(transaction, [instance], digest_of=digest_of)[0]
 
 
-def record_instances(transaction: Transaction, instances: Sequence[ArrivedInstance]) -> list[Recorded]:
+def record_instances(
+    transaction: Transaction, instances: Sequence[ArrivedInstance], *, digest_of: DigestOf
+) -> list[Recorded]:
     """Remember instances that arrived, and open their studies again where these had gone on already.
+
+    The digests of an instance that comes again, and of the first, are taken only then. Where nothing tells what the first was
+    (its file is gone and its digest was never taken), what comes is taken for the same.
 
     Returns what became of each, in their order. A study whose current revision has results gets the next
     revision, and what was not sent yet of the older ones is superseded. Of two processes that record a study's
@@ -106,7 +118,9 @@ def record_instances(transaction: Transaction, instances: Sequence[ArrivedInstan
         instance = instances[place]
         row = rows[instance.study_instance_uid]
         if instance.sop_instance_uid not in new or first_of_instance[instance.sop_instance_uid] != place:
-            recorded[place] = _record_again(transaction.session, _locked_row(transaction, row), instance)
+            recorded[place] = _record_again(
+                transaction.session, _locked_row(transaction, row), instance, digest_of
+            )
             continue
         recorded[place] = Recorded.NEW
         reason = f"{instance} arrived from {_fitting('calling_ae_title', instance.calling_ae_title)}."
@@ -142,13 +156,14 @@ def record_refusal(
     )
 
 
-def _record_again(session: Session, row: StudyRow, instance: ArrivedInstance) -> Recorded:
+def _record_again(
+    session: Session, row: StudyRow, instance: ArrivedInstance, digest_of: DigestOf
+) -> Recorded:
     """Say whether an instance that the ledger holds already is the same; a conflict goes into the history."""
     first = session.get_one(InstanceRow, instance.sop_instance_uid)
     if first.deleted_at is not None and first.study_instance_uid == instance.study_instance_uid:
-        return _restore(session, row, first, instance)
-    same_bytes = first.digest in ("", instance.digest)  # a row from before there were such digests has none
-    if same_bytes and first.study_instance_uid == instance.study_instance_uid:
+        return _restore(session, row, first, instance, digest_of)
+    if first.study_instance_uid == instance.study_instance_uid and _same_content(first, instance, digest_of):
         return Recorded.SAME
     where = (
         "" if first.study_instance_uid == row.study_instance_uid else f" in study {first.study_instance_uid}"
@@ -175,12 +190,26 @@ def _record_again(session: Session, row: StudyRow, instance: ArrivedInstance) ->
     return Recorded.CONFLICT
 
 
-def _restore(session: Session, row: StudyRow, first: InstanceRow, instance: ArrivedInstance) -> Recorded:
+def _same_content(first: InstanceRow, instance: ArrivedInstance, digest_of: DigestOf) -> bool:
+    """Return whether an instance has the bytes that came first; the ledger remembers the digest that this takes."""
+    if first.bytes != instance.bytes:
+        return False
+    if not first.digest and first.path == instance.path:  # two names of one file
+        first.digest = instance.digest
+        return True
+    if not first.digest and first.deleted_at is None:
+        first.digest = digest_of(first.path)
+    return first.digest in ("", instance.digest or digest_of(instance.path))
+
+
+def _restore(
+    session: Session, row: StudyRow, first: InstanceRow, instance: ArrivedInstance, digest_of: DigestOf
+) -> Recorded:
     """Keep an instance again whose file was deleted; only other bytes, or a study that lacks it, are read.
 
     Of the bytes that were deleted nothing is left to be kept beside: whatever comes is the instance now.
     """
-    same_bytes = first.digest in ("", instance.digest)
+    same_bytes = _same_content(first, instance, digest_of)
     deleted_at = first.deleted_at
     for name, value in _instance_columns(instance).items():
         if name not in ("sop_instance_uid", "study_instance_uid"):

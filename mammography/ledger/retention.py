@@ -4,7 +4,7 @@ The ledger says it first: from then on nobody is promised the image, and a sende
 the files go, under the lock of their study, so that none goes that a sender has brought back meanwhile.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Select, select
@@ -21,6 +21,24 @@ def studies_with_old_images(
     """Return studies that are in one of these states since `until` or longer, and keep an image that is as old."""
     query = _old_images(states, until).with_only_columns(InstanceRow.study_instance_uid).distinct()
     return list(session.scalars(query.limit(limit)))
+
+
+def old_images_without_digest(
+    session: Session, study_instance_uid: str, *, states: Collection[StudyState], until: datetime
+) -> dict[str, str]:
+    """Return the paths of those images of a study that may go and whose digest nobody has taken, by SOP Instance UID."""
+    query = (
+        _old_images(states, until)
+        .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.digest == "")
+        .order_by(InstanceRow.sop_instance_uid)
+    )
+    return {row.sop_instance_uid: row.path for row in session.scalars(query)}
+
+
+def remember_digests(session: Session, digests: Mapping[str, str]) -> None:
+    """Remember the digests of images by SOP Instance UID, so that they are known again without their files."""
+    for row in session.scalars(select(InstanceRow).where(InstanceRow.sop_instance_uid.in_(digests))):
+        row.digest = digests[row.sop_instance_uid]
 
 
 def give_up_images(

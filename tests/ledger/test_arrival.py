@@ -95,6 +95,47 @@ def test_other_bytes_under_the_same_uid_are_a_conflict_that_the_history_tells(le
         assert "the first is kept" in history_of(session, STUDY)[-1].reason
 
 
+class Digests:
+    """Digests of files by path; those that were asked for are remembered."""
+
+    def __init__(self, **known: str) -> None:
+        self.known, self.asked = known, list[str]()
+
+    def __call__(self, path: str) -> str:
+        self.asked.append(path)
+        return self.known.get(path, "")
+
+
+@pytest.mark.parametrize(
+    ("again", "known", "becomes", "asked"),
+    [
+        ({"path": "first"}, {}, Recorded.SAME, []),
+        ({"path": "first", "digest": "a"}, {}, Recorded.SAME, []),
+        ({"path": "other"}, {"first": "a", "other": "a"}, Recorded.SAME, ["first", "other"]),
+        ({"path": "other"}, {"first": "a", "other": "b"}, Recorded.CONFLICT, ["first", "other"]),
+        ({"path": "other", "digest": "b"}, {"first": "a"}, Recorded.CONFLICT, ["first"]),
+        ({"path": "other", "bytes": 3}, {}, Recorded.CONFLICT, []),
+        ({"path": "first", "bytes": 3}, {}, Recorded.CONFLICT, []),
+        ({"path": "other"}, {"other": "b"}, Recorded.SAME, ["first", "other"]),
+    ],
+)
+def test_digests_are_taken_once_the_same_uid_comes_again(
+    ledger: Ledger, again: dict[str, object], known: dict[str, str], becomes: Recorded, asked: list[str]
+) -> None:
+    """Two names of one file need none; where the first is lost, nothing says that this is another."""
+    digests = Digests(**known)
+    with ledger.begin() as session:
+        first = image(0, path="first", digest="")
+        assert record_instance(session, first, digest_of=digests) == Recorded.NEW
+        assert digests.asked == []
+        repeated = image(0, **({"digest": ""} | again))
+        assert record_instance(session, repeated, digest_of=digests) == becomes
+        assert digests.asked == asked
+    with ledger.read() as session:
+        (row,) = instances_of(session, STUDY)
+    assert row.digest == known.get("first", again.get("digest", "") if again["path"] == "first" else "")
+
+
 def test_an_image_of_another_study_under_the_same_uid_is_a_conflict(ledger: Ledger) -> None:
     with ledger.begin() as session:
         received(session)
@@ -216,7 +257,8 @@ def test_processes_store_into_one_study_and_nothing_is_lost(ledger: Ledger) -> N
 def test_more_instances_than_one_statement_takes_are_recorded_at_once(ledger: Ledger) -> None:
     again = [image(number) for number in (3, 249)]
     with ledger.transaction() as transaction:
-        became = record_instances(transaction, [image(number) for number in range(250)] + again)
+        images = [image(number) for number in range(250)] + again
+        became = record_instances(transaction, images, digest_of=str)
     assert became == [Recorded.NEW] * 250 + [Recorded.SAME] * 2
     with ledger.read() as session:
         assert len(instances_of(session, STUDY)) == len(history_of(session, STUDY)) == 250

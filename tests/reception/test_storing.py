@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pydicom
 import pytest
-import xxhash
 from pydicom.uid import (
     UID,
     ExplicitVRLittleEndian,
@@ -58,7 +57,7 @@ def test_the_ledger_knows_what_arrived(node: ListeningNode):
     (row,) = node.instances("row")
     assert (row.modality, row.laterality, row.view_position) == ("MG", "L", "MLO")
     assert (row.presentation_intent, row.calling_ae_title) == ("FOR PRESENTATION", "MODALITY7")
-    assert row.digest == xxhash.xxh3_128(encoded(image)).hexdigest()
+    assert row.digest == "", "nobody asked for it yet"
     assert row.bytes == len(encoded(image))
     assert row.transfer_syntax_uid == ExplicitVRLittleEndian
 

@@ -12,8 +12,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import history_of, instances_of
+from node.data_set_digest import data_set_digest
 from node.presence import Presence
-from node.reception import Announcement, Reception, data_set_digest
+from node.reception import Announcement, Reception
 from tests.reception.conftest import ListeningNode
 from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram, uid
 from tests.reception.senders import calling, send
@@ -41,9 +42,8 @@ def test_other_bytes_under_the_same_uid_are_kept_beside_the_first(node: Listenin
         f"{first.SOPInstanceUID}.dcm",
     ]
     (row,) = node.instances("conflict")
-    assert (
-        row.digest == xxhash.xxh3_128(encoded(first)).hexdigest() == data_set_digest(node.data_dir / row.path)
-    )
+    kept = data_set_digest(node.data_dir / row.path)
+    assert row.digest == xxhash.xxh3_128(encoded(first)).hexdigest() == kept
     assert any(
         "SOP Instance UID" in line.reason and "first is kept" in line.reason
         for line in node.history("conflict")
@@ -64,11 +64,8 @@ def test_a_file_that_a_power_cut_left_without_a_row_is_no_obstacle(node: Listeni
         with calling(node.port) as conversation:
             assert send(conversation, image).Status == 0x0000
         (row,) = node.instances(study)
-        assert (
-            data_set_digest(node.data_dir / row.path)
-            == row.digest
-            == xxhash.xxh3_128(encoded(image)).hexdigest()
-        )
+        kept = data_set_digest(node.data_dir / row.path)
+        assert kept == xxhash.xxh3_128(encoded(image)).hexdigest()
 
 
 def test_bytes_that_the_ledger_does_not_know_the_instance_by_give_the_plain_name_back(node: ListeningNode):
@@ -76,7 +73,8 @@ def test_bytes_that_the_ledger_does_not_know_the_instance_by_give_the_plain_name
     images = node.data_dir / "studies" / uid("plain") / "images"
     images.mkdir(parents=True)
     with calling(node.port) as conversation:
-        send(conversation, image)
+        for _ in range(2):  # the second time its digest is taken
+            send(conversation, image)
         (images / f"{image.SOPInstanceUID}.dcm").unlink()
         assert send(conversation, unknown).Status == 0x0000
         digest = xxhash.xxh3_128(encoded(unknown)).hexdigest()
@@ -112,7 +110,8 @@ def test_eight_senders_of_eight_images_under_one_uid_lose_none(ledger: Ledger, t
     with ledger.read() as session:
         (row,) = instances_of(session, uid("one-uid"))
         history = history_of(session, uid("one-uid"))
-    assert data_set_digest(tmp_path / "data" / row.path) == row.digest
+    first = data_set_digest(tmp_path / "data" / row.path)
+    assert row.digest in ("", first)
     kept = {data_set_digest(path) for path in (tmp_path / "data").rglob("*.dcm")}
     assert kept == {xxhash.xxh3_128(encoded(image)).hexdigest() for image in images}
     assert sum("first is kept" in line.reason for line in history) == 7

@@ -1,13 +1,17 @@
 """Images go when their answer is where it belongs and old enough: not before, not without a word, not twice."""
 
+from typing import Never
+
 import pytest
+import xxhash
+from sqlalchemy.exc import OperationalError
 
 from mammography.ledger.tables import InstanceRow
 from mammography.study import StudyEvent, StudyState
 from node.commitment_provider import NO_SUCH_OBJECT_INSTANCE, judge_commitment
 from node.metrics import IMAGES_DELETED
 from node.retention import STUDIES_A_LOOK
-from tests.reception.mammograms import FOR_PRESENTATION, mammogram, screening_set, uid
+from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram, screening_set, uid
 from tests.retention.conftest import AGE, MINUTE, RECEIVED, Store
 from tests.worker.at_work import PatientReader, workplace
 from worker.tasks import read_study
@@ -154,3 +158,54 @@ def test_it_is_read_when_its_images_have_come_again(store: Store):
     read_study(workplace(store.ledger, store.data_dir, PatientReader()), uid("late"))
     assert store.row("late").state is StudyState.READ
     assert store.row("late").reason.startswith("5 of 5 images read")
+
+
+def test_what_an_image_was_is_remembered_when_it_goes(store: Store):
+    store.take_set("known")
+    assert {row.digest for row in store.instances("known")} == {""}
+    store.bring_to("known", StudyState.COMMITTED)
+    assert store.retention().sweep(now=LATER) == 1
+    sent = {
+        str(image.SOPInstanceUID): xxhash.xxh3_128(encoded(image)).hexdigest()
+        for image in screening_set("known")
+    }
+    assert {row.sop_instance_uid: row.digest for row in store.instances("known")} == sent
+
+
+def test_reading_them_leaves_other_work_its_turns(store: Store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("node.retention.BYTES_A_SWEEP", 1)
+    store.answered("slow-disk")
+    retention = store.retention()
+    for _ in range(4):
+        assert retention.sweep(now=LATER) == 0
+        assert len(store.files("slow-disk")) == 4
+    assert retention.sweep(now=LATER) == 1
+    assert store.files("slow-disk") == []
+    assert retention.sweep(now=LATER) == 0
+
+
+def test_an_image_that_cannot_be_read_goes_too(store: Store):
+    """Its file is lost: nothing tells what it was, and the same image is taken for the same."""
+    store.answered("lost")
+    lost = store.instances("lost")[0]
+    (store.data_dir / lost.path).unlink()
+    assert store.retention().sweep(now=LATER) == 1
+    assert [
+        row.digest for row in store.instances("lost") if row.sop_instance_uid == lost.sop_instance_uid
+    ] == [""]
+    assert store.files("lost") == []
+
+
+def test_a_ledger_that_was_away_is_asked_again(store: Store, monkeypatch: pytest.MonkeyPatch):
+    store.answered("away")
+    retention, ours = store.retention(), store.ledger.begin
+
+    def away() -> Never:
+        raise OperationalError("", {}, Exception("gone"))
+
+    monkeypatch.setattr(store.ledger, "begin", away)
+    with pytest.raises(OperationalError):
+        retention.sweep(now=LATER)
+    monkeypatch.setattr(store.ledger, "begin", ours)
+    assert retention.sweep(now=LATER) == 1
+    assert store.files("away") == []
