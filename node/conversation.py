@@ -38,6 +38,7 @@ from node.negotiation import (
 from node.operations import Answer, Operation, OperationRefused, Operations, OutgoingEvent, understand
 from node.porter import Call
 from node.tls import finish_sending
+from node.wire.bypass import GrowingFile
 from node.wire.command_set import (
     ACTION_TYPE_ID,
     EVENT_TYPE_ID,
@@ -74,7 +75,7 @@ _FAREWELL_SECONDS = 1.0
 _LAST_READ = 64 << 10
 
 
-class IncomingInstance(Protocol):
+class IncomingInstance(GrowingFile, Protocol):
     """An instance that is on its way in."""
 
     def write(self, *pieces: bytes | memoryview) -> None:
@@ -102,6 +103,39 @@ class InstanceStore(Protocol[Incoming]):
         Raises:
             InstanceRefused, StorageExhausted: if it is not kept.
         """
+
+
+class _Counted:
+    """An instance on its way in whose bytes `take` allows or not; `bytes` is how many were asked for."""
+
+    def __init__(self, arrival: IncomingInstance, take: Callable[[int], bool]) -> None:
+        self._arrival, self._take = arrival, take
+        self.in_large_pieces = arrival.in_large_pieces
+        self.bytes = 0
+
+    @property
+    def descriptor(self) -> int:
+        """Of its file."""
+        return self._arrival.descriptor
+
+    def write(self, pieces: list[memoryview]) -> None:
+        """Count and append pieces."""
+        self._count(sum(map(len, pieces)))
+        self._arrival.write(*pieces)
+
+    def moved(self, count: int) -> None:
+        """Count bytes that are in its file."""
+        self._count(count)
+        self._arrival.moved(count)
+
+    def fail(self, failure: OSError) -> None:
+        """Drop it."""
+        self._arrival.fail(failure)
+
+    def _count(self, came: int) -> None:
+        self.bytes += came
+        if not self._take(came):
+            self._arrival.refuse(StorageExhausted("You have too much in flight: send it again later."))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +213,7 @@ class Conversation(Generic[Incoming]):
             while self._connection.recv(_LAST_READ) and monotonic() < deadline:
                 pass
         self._connection.close()
+        self._inbox.close()
 
     def _begin(self, agreement: Agreement) -> None:
         self._contexts, self._longest_pdu = agreement.contexts, agreement.longest_pdu
@@ -215,25 +250,17 @@ class Conversation(Generic[Incoming]):
                 calling_ae_title=self._call.calling_ae_title,
             )
         )
-
-        def take(pieces: list[memoryview]) -> None:
-            came = sum(map(len, pieces))
-            taken.append(came)
-            if not self._services.take(came):
-                arrival.refuse(StorageExhausted("You have too much in flight: send it again later."))
-            arrival.write(*pieces)
-
-        taken: list[int] = []
+        counted = _Counted(arrival, self._services.take)
         try:
             if command.has_data_set:
-                self._inbox.pass_data_set(command.context_id, take)
+                self._inbox.pass_data_set(command.context_id, counted.write, counted)
             if command.sop_class_uid not in ("", context.abstract_syntax):
                 self._respond(command, SOP_CLASS_NOT_SUPPORTED)
                 return
             self._keep(command, arrival)
         finally:
             arrival.discard()
-            self._services.give_back(sum(taken))
+            self._services.give_back(counted.bytes)
 
     def _keep(self, command: Command, arrival: Incoming) -> None:
         try:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,15 @@ def free_port() -> int:
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def open_descriptors(pid: int | str, kind: str) -> int:
+    """How many descriptors a process has of a kind ("socket", "pipe"); what is closed meanwhile does not count."""
+    count = 0
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            count += str(link.readlink()).startswith(f"{kind}:")
+    return count
 
 
 def wait_for(condition, *, seconds: float = 10.0, what: str = "it") -> None:

@@ -1,24 +1,28 @@
 """What comes over one association: a receive buffer, and the messages in it as slices, never copied.
 
-A data set goes from the socket to its taker in pieces of the buffer. Whatever the size of PDUs, fragments and
-objects, an association holds one buffer.
+A data set goes from the socket to its taker in pieces of the buffer; what follows of a large one goes around this process.
+Whatever the size of PDUs, fragments and objects, an association holds one buffer and two pipes.
 """
 
 import socket
 import ssl
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from struct import Struct
 from time import monotonic
 from typing import NamedTuple
 
+from node.wire.bypass import Bypass, GrowingFile, Rest
 from node.wire.command_set import LONGEST_COMMAND, Command, parse_command
 from node.wire.pdu import (
     COMMAND,
     DATA_HEADER,
     HEADER,
     LAST,
+    OF_DATA,
     PDV_HEADER,
+    SMALL_PDU_BYTES,
     AbortReason,
     ConnectionEnded,
     PduType,
@@ -29,17 +33,14 @@ from node.wire.pdu import (
 BUFFER_BYTES = 512 << 10
 """Of one association: few calls to the system, and yet it stays in the processor's cache until it is written."""
 
-SMALL_PDU_BYTES = 64 << 10
-"""Of shorter PDUs each is acknowledged at once: Nagle's algorithm holds the next one back until then."""
-
 LEAST_BYTES = 64 << 10
 """What a message must bring while `silence` lasts, unless it ends before: 1 KB a second at 60 s."""
 
 Taker = Callable[[list[memoryview]], None]
 """What is given pieces of a data set; they are valid until it returns."""
 
-_OF_DATA = frozenset({0, LAST})
-"""Control headers of a data set's fragments."""
+_BEFORE_IT_PASSES_BY = 64 << 10
+"""Bytes of a data set that pass through the buffer, where their taker may look at them; of a small one that is all."""
 _TIMEVAL = Struct("@ll")
 
 
@@ -78,6 +79,9 @@ class Inbox:
         self._small = False
         self._taken: list[memoryview] = []
         self._taker: Taker | None = None
+        self._bypass: Bypass | None = None
+        self._has_bypass = not isinstance(connection, ssl.SSLSocket)
+        """Whether large data sets may go around us: not if they have to be deciphered first."""
         self._came = 0
         self._deadline = 0.0
         self.bytes = 0
@@ -103,15 +107,22 @@ class Inbox:
             if fragment.is_last:
                 return parse_command(fragment.context_id, bytes(encoded))
 
-    def pass_data_set(self, context_id: int, taker: Taker) -> None:
-        """Give the data set that follows a command to `taker`, piece by piece as it comes."""
+    def pass_data_set(self, context_id: int, taker: Taker, file: GrowingFile | None = None) -> None:
+        """Give the data set that follows a command to `taker`, piece by piece as it comes.
+
+        With `file`, what follows of a large one may go into that past `taker`.
+        """
         self._taker = taker
-        is_last = False
+        is_last, passed = False, 0
         while not is_last:
             fragment = self._data_fragment(context_id)
             left, is_last = fragment.bytes, fragment.is_last
+            passed += left
             while left:
                 if self._start == self._end:
+                    if file and passed - left >= _BEFORE_IT_PASSES_BY and (way := self._way_past(file)):
+                        left, is_last, _ = self._pass_by(way, context_id, Rest(left, is_last), file)
+                        continue
                     self._fill()
                 piece = self._view[self._start : min(self._end, self._start + left)]
                 self._taken.append(piece)
@@ -119,6 +130,11 @@ class Inbox:
                 left -= len(piece)
         self._hand_over()
         self._taker = None
+
+    def close(self) -> None:
+        """Close the bypass; the connection is not ours to close."""
+        if self._bypass:
+            self._bypass.close()
 
     def data_set(self, context_id: int, longest: int) -> bytes:
         """Return the data set that follows a command.
@@ -137,12 +153,33 @@ class Inbox:
         self.pass_data_set(context_id, take)
         return bytes(encoded)
 
+    def _way_past(self, file: GrowingFile) -> Bypass | None:
+        """Return the way that what follows may go around us; short PDUs cost less in the buffer."""
+        if self._small or not self._has_bypass or file.descriptor < 0:
+            return None
+        if self._bypass is None:
+            try:
+                self._bypass = Bypass()
+            except OSError:
+                self._has_bypass = False
+        return self._bypass
+
+    def _pass_by(self, way: Bypass, context_id: int, rest: Rest, file: GrowingFile) -> Rest:
+        """Let what follows of a data set go into its file, and return what of it comes through the buffer again."""
+        self._hand_over()
+        receive = partial(self._received, partial(way.fill, self._connection.fileno()))
+        rest = way.pass_on(receive, file, context_id=context_id, rest=rest)
+        self._has_bypass = way.works
+        self._start, self._end = 0, len(rest.header)
+        self._view[: self._end] = rest.header
+        return rest
+
     def _data_fragment(self, context_id: int) -> _Fragment:
         """Return the header of a data set's next fragment; nearly always it is a PDU of its own, whose header lies in the buffer."""
         if not self._pdu_left and self._end - self._start >= DATA_HEADER.size:
             kind, pdu_length, length, context, control = DATA_HEADER.unpack_from(self._buffer, self._start)
             alone = kind == PduType.DATA_TF and pdu_length == length + 4
-            if alone and context == context_id and control in _OF_DATA and length >= 2:
+            if alone and context == context_id and control in OF_DATA and length >= 2:
                 self._start += DATA_HEADER.size
                 self._small = pdu_length < SMALL_PDU_BYTES
                 return _Fragment(context, False, bool(control), length - 2)
@@ -209,19 +246,26 @@ class Inbox:
         if kept:
             self._buffer[:kept] = self._buffer[self._start : self._end]
         self._start, self._end = 0, kept
+        if self._bypass and self._bypass.bytes:
+            self._end += self._bypass.read_into(self._view[kept:])
+            return
+        self._end += self._received(partial(self._connection.recv_into, self._view[kept:]))
+        if self._small:
+            self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+    def _received(self, receive: Callable[[], int]) -> int:
+        """Receive from the socket, and return how many bytes came."""
         try:
-            came = self._connection.recv_into(self._view[kept:])
-            if self._small:
-                self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            came = receive()
         except (BlockingIOError, TimeoutError) as failure:
             raise TooSlow(f"It was silent for {self._patience:g} s.") from failure
         except OSError as failure:
             raise ConnectionEnded(failure.strerror or type(failure).__name__) from failure
         if not came:
             raise ConnectionEnded("The other side closed the connection.")
-        self._end += came
         self.bytes += came
         self._watch(came)
+        return came
 
     def _watch(self, came: int) -> None:
         """Raise where a message trickles."""

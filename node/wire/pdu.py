@@ -51,6 +51,11 @@ DATA_HEADER = Struct(">BxIIBB")
 
 COMMAND, LAST = 1, 2
 """Bits of the message control header (PS3.8 E.2)."""
+OF_DATA = frozenset({0, LAST})
+"""Message control headers of a data set's fragments."""
+
+SMALL_PDU_BYTES = 64 << 10
+"""Of shorter PDUs each is acknowledged at once: Nagle's algorithm holds the next one back until then."""
 
 RELEASE_RP = HEADER.pack(PduType.RELEASE_RP, 4) + bytes(4)
 """A-RELEASE-RP (PS3.8 9.3.7)."""

@@ -1,5 +1,6 @@
 """The parsers that the bytes of strangers reach: each understands what it is given, or calls it unlawful."""
 
+import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,9 +15,10 @@ from typing_extensions import override
 from node.dimse_status import InstanceRefused
 from node.instance_header import MALFORMED, read_instance_header
 from node.negotiation import negotiate
+from node.wire.bypass import Bypass, Rest
 from node.wire.command_set import parse_command
 from node.wire.inbox import Aborted, Inbox, Released
-from node.wire.pdu import ConnectionEnded, ProtocolViolation, TooSlow
+from node.wire.pdu import DATA_HEADER, LAST, ConnectionEnded, PduType, ProtocolViolation, TooSlow
 from tests.reception.fuzzing import COMMAND, MESSAGES, REQUEST, SYNTAXES
 from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram
 
@@ -44,6 +46,47 @@ def _messages(stream: bytes) -> None:
                 command = inbox.next_command()
                 if command.has_data_set:
                     inbox.pass_data_set(command.context_id, lambda _: None)
+
+
+class _Memory:
+    """A file that is in memory alone."""
+
+    in_large_pieces = True
+
+    def __init__(self) -> None:
+        self.descriptor = os.memfd_create("fuzz")
+        self.bytes = 0
+
+    def moved(self, count: int) -> None:
+        self.bytes += count
+
+    def fail(self, failure: OSError) -> None:
+        raise failure
+
+
+def _around(stream: bytes) -> None:
+    """PDUs whose values go around the process; two bytes say how much of the first value is left."""
+    end, theirs = socket.socketpair()
+    with end as ours, theirs:
+        theirs.sendall(stream[2:])
+        theirs.shutdown(socket.SHUT_WR)
+        way, file = Bypass(), _Memory()
+
+        def receive() -> int:
+            if came := way.fill(ours.fileno()):
+                return came
+            raise ConnectionEnded("The other side closed the connection.")
+
+        try:
+            left = int.from_bytes(stream[:2])
+            rest = way.pass_on(receive, file, context_id=1, rest=Rest(left, is_last=False))
+            assert rest.header or (rest.is_last and not rest.left)
+            assert os.fstat(file.descriptor).st_size == file.bytes
+        except ConnectionEnded:
+            pass
+        finally:
+            way.close()
+            os.close(file.descriptor)
 
 
 def _command(encoded_command: bytes) -> None:
@@ -86,6 +129,7 @@ PARSERS: tuple[Callable[[bytes], None], ...] = (
     *(partial(_header, syntax=syntax) for syntax in SYNTAXES),
     partial(_header, syntax=ExplicitVRLittleEndian, sop_class_uid=_CT),
     _header_as_the_library_sees_it,
+    _around,
 )
 
 
@@ -103,6 +147,8 @@ def seeds() -> list[bytes]:
     """Lawful bytes for each parser."""
     image = mammogram("fuzz", side=8)
     image.private_block(0x0009, "A VENDOR", create=True).add_new(0x01, "OB", bytes(30))
+    last = DATA_HEADER.pack(PduType.DATA_TF, 26, 22, 1, LAST) + bytes(20)
     data_sets = [encoded(image, syntax) for syntax in (*SYNTAXES, *[ExplicitVRLittleEndian] * 2)]
-    lawful = [[*MESSAGES, b"".join(MESSAGES)], [COMMAND], [REQUEST], *([each] for each in data_sets)]
+    around = [b"\0\4rest" + last, b"\0\0" + last + COMMAND]
+    lawful = [[*MESSAGES, b"".join(MESSAGES)], [COMMAND], [REQUEST], *([each] for each in data_sets), around]
     return [bytes([place]) + one for place, many in enumerate(lawful) for one in many]

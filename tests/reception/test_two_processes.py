@@ -23,14 +23,9 @@ from tests.reception.receiving_process import LOST, TOUCHED
 from tests.reception.senders import calling, send
 from tests.reception.test_a_killed_receiver import receiving_process
 from tests.reception.two_processes import annex_of
-from tests.servers import wait_for
+from tests.servers import open_descriptors, wait_for
 
 ACCEPTED = 2
-
-
-def connections_of(pid: int) -> int:
-    """How many sockets of a process are connections of ours or of anybody's."""
-    return sum(str(link.readlink()).startswith("socket:") for link in Path(f"/proc/{pid}/fd").iterdir())
 
 
 @pytest.fixture
@@ -43,17 +38,17 @@ def store(tmp_path: Path) -> tuple[Path, str]:
 def test_associations_go_where_the_fewest_are(store: tuple[Path, str]):
     with receiving_process(*store) as (process, port):
         pids = [process.pid, annex_of(process.pid)]
-        before = [connections_of(pid) for pid in pids]
+        before = [open_descriptors(pid, "socket") for pid in pids]
         callers = [raw_caller(port) for _ in range(6)]
         for caller in callers:
             assert caller.__enter__().associate() == ACCEPTED
-        assert [connections_of(pid) for pid in pids] == [before[0] + 3, before[1] + 3]
+        assert [open_descriptors(pid, "socket") for pid in pids] == [before[0] + 3, before[1] + 3]
         for caller in callers:
             caller.__exit__(None, None, None)
         deadline = time.monotonic() + 10
-        while [connections_of(pid) for pid in pids] != before and time.monotonic() < deadline:
+        while [open_descriptors(pid, "socket") for pid in pids] != before and time.monotonic() < deadline:
             time.sleep(0.02)
-        assert [connections_of(pid) for pid in pids] == before, "what ended is closed in both"
+        assert [open_descriptors(pid, "socket") for pid in pids] == before, "what ended is closed in both"
 
 
 def test_a_study_is_touched_when_nobody_stores_into_it_in_either_process(store: tuple[Path, str]):
