@@ -145,14 +145,31 @@ def test_most_of_a_large_one_goes_around(tmp_path: Path, in_large_pieces: bool):
     assert file.went_around > 7 * len(LARGE)
 
 
+def passed_by(pieces: Sequence[bytes], file: GrowingFile, *, left: int) -> Rest:
+    """What is left of a data set that comes in these pieces, each once the one before has gone on."""
+    ours, theirs = socket.socketpair()
+    queue = list(pieces)
+    way = Bypass()
+
+    def receive() -> int:
+        theirs.sendall(queue.pop(0))
+        return way.fill(ours.fileno())
+
+    with ours, theirs:
+        rest = way.pass_on(receive, file, context_id=1, rest=Rest(left, is_last=False))
+    way.close()
+    assert not queue
+    return rest
+
+
 def test_a_pipe_whose_slots_are_taken_by_splinters_is_emptied(tmp_path: Path):
     """256 small segments take a pipe's slots; the one that a header splits takes one more in the next pipe."""
     file = GrowingFile(tmp_path / "file", in_large_pieces=True)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        theirs.sendall(b"first" + DATA_HEADER.pack(4, 306, 302, 1, LAST) + b"x" * 50)
-        for _ in range(250):
+        theirs.sendall(b"first" + DATA_HEADER.pack(4, 406, 402, 1, LAST) + b"x" * 50)
+        for _ in range(350):
             theirs.sendall(b"y")
         way = Bypass()
         rest = way.pass_on(
@@ -160,8 +177,19 @@ def test_a_pipe_whose_slots_are_taken_by_splinters_is_emptied(tmp_path: Path):
         )
         way.close()
     assert rest == (0, True, b"")
-    assert file.path.read_bytes() == b"first" + b"x" * 50 + b"y" * 250
+    assert file.path.read_bytes() == b"first" + b"x" * 50 + b"y" * 350
     assert file.failure is None
+
+
+@pytest.mark.parametrize("cut_at", [1, 5, 6, 11])
+def test_half_a_header_is_given_back(tmp_path: Path, in_large_pieces: bool, cut_at: int):
+    """Though the one before was the same: nobody fills the other half in from that."""
+    header = DATA_HEADER.pack(4, 70_006, 70_002, 1, 0)
+    file = GrowingFile(tmp_path / "file", in_large_pieces=in_large_pieces)
+    rest = passed_by([b"first", header + b"x" * 70_000 + header[:cut_at]], file, left=5)
+    assert rest == (0, False, header[:cut_at])
+    assert file.path.read_bytes() == b"first" + b"x" * 70_000
+    assert file.went_around == 70_005
 
 
 @pytest.mark.parametrize("followed_by", [1, 3])
@@ -194,6 +222,7 @@ def test_what_goes_on_in_short_pdus_or_another_way_comes_through_the_buffer(
         (b"".join(pdus([(1, COMMAND, b"x" * 100)])), ProtocolViolation),
         (b"".join(pdus([(3, 0, b"x" * 70_000)])), ProtocolViolation),
         (DATA_HEADER.pack(4, 70_000, 80_000, 1, 0), ProtocolViolation),
+        (DATA_HEADER.pack(5, 70_004, 70_000, 1, 0) + bytes(70_000), ProtocolViolation),
         (b"\x09" * 12, ProtocolViolation),
     ],
 )

@@ -174,12 +174,14 @@ def test_one_caller_cannot_take_every_place(make_node: Callable[..., ListeningNo
     wait_for(lambda: may_come(node.port), what="a place of its own")
 
 
-def test_what_one_caller_has_in_flight_is_limited(make_node: Callable[..., ListeningNode]):
+@pytest.mark.parametrize("size", [16_000, 100_000])
+def test_what_one_caller_has_in_flight_is_limited(make_node: Callable[..., ListeningNode], size: int):
+    """Whether it comes in short PDUs, or in long ones around the process."""
     node = make_node(limits=Limits(bytes_of_one=1_000_000))
     large, small = mammogram("quota", side=900), mammogram("quota", "L CC", side=300)
     with raw_caller(node.port) as caller:
         caller.associate()
-        caller.socket.sendall(c_store(large.SOPInstanceUID, encoded(large)))
+        caller.socket.sendall(c_store(large.SOPInstanceUID, encoded(large), size=size))
         assert caller.status() == 0xA700
         for _ in range(8):  # what was answered is in flight no more
             caller.socket.sendall(c_store(small.SOPInstanceUID, encoded(small)))
