@@ -197,7 +197,7 @@ def _same_content(first: InstanceRow, instance: ArrivedInstance, digest_of: Dige
     if not first.digest and first.path == instance.path:  # two names of one file
         first.digest = instance.digest
         return True
-    if not first.digest and first.deleted_at is None:
+    if not first.digest:
         first.digest = digest_of(first.path)
     return first.digest in ("", instance.digest or digest_of(instance.path))
 

@@ -3,9 +3,11 @@
 import errno
 import itertools
 import os
+import resource
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom import dcmread
 
 from node.wire.bypass import Bypass, Rest
 from node.wire.inbox import Aborted, Inbox
@@ -331,4 +334,44 @@ def test_a_large_instance_leaves_no_pipe(node: ListeningNode):
             assert open_descriptors("self", "pipe") == before + 4
     wait_for(lambda: open_descriptors("self", "pipe") == before, what="the end of both pipes")
     (row,) = node.instances("pipes")
+    assert (node.data_dir / row.path).read_bytes().endswith(encoded(image))
+
+
+def test_the_head_is_looked_at_though_headers_come_alone(node: ListeningNode):
+    """The buffer is empty then; but no byte of a data set goes around before its file has begun."""
+    image = mammogram("alone", side=500)
+    stream = c_store(image.SOPInstanceUID, encoded(image), size=100_000)
+    command_end = stream.index(DATA_HEADER.pack(4, 100_006, 100_002, 1, 0))
+    with raw_caller(node.port) as caller:
+        assert caller.associate() == 2
+        for piece in (stream[:command_end], stream[command_end : command_end + DATA_HEADER.size]):
+            caller.socket.sendall(piece)
+            time.sleep(0.2)
+        caller.socket.sendall(stream[command_end + DATA_HEADER.size :])
+        assert caller.status() == 0
+    (row,) = node.instances("alone")
+    file = dcmread(node.data_dir / row.path)
+    assert file.file_meta.MediaStorageSOPInstanceUID == image.SOPInstanceUID
+    assert file == image
+
+
+@pytest.mark.parametrize("size", [16_000, 100_000])
+def test_a_disk_that_takes_no_more_is_a_reason_to_send_again(node: ListeningNode, size: int):
+    """Of a process whose files may not grow over 1 MB; in short PDUs, and in long ones around it."""
+    image = mammogram("no-room", side=1200)
+    message = c_store(image.SOPInstanceUID, encoded(image), size=size)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with raw_caller(node.port) as caller:
+        assert caller.associate() == 2
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+        try:
+            caller.socket.sendall(message)
+            assert caller.status() == 0xA700
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert "send it again later" in node.refusals()[0].reason
+        caller.socket.sendall(message)
+        assert caller.status() == 0
+    assert not node.incoming()
+    (row,) = node.instances("no-room")
     assert (node.data_dir / row.path).read_bytes().endswith(encoded(image))

@@ -136,6 +136,21 @@ def test_many_instances_go_over_one_association(make_node: Callable[..., Listeni
     assert len(node.instances("many")) == 12
 
 
+def test_a_large_instance_in_long_pdus_is_deciphered(
+    make_node: Callable[..., ListeningNode], hospital: Hospital
+):
+    """What comes over the socket is not its bytes: nothing may go around the process."""
+    node = make_node(tls=hospital.door())
+    image = mammogram("large", side=1200)
+    caller = tls_caller(node.acceptor.tls_port, hospital.context())
+    with caller.socket:
+        assert caller.associate() == ACCEPTED
+        caller.socket.sendall(c_store(image.SOPInstanceUID, encoded(image), size=100_000))
+        assert caller.status() == 0
+    (row,) = node.instances("large")
+    assert data_set_of((node.data_dir / row.path).read_bytes()) == encoded(image)
+
+
 def test_silent_callers_of_tls_keep_nobody_out(make_node: Callable[..., ListeningNode], hospital: Hospital):
     node = make_node(tls=hospital.door(), limits=Limits(associations=4, request_timeout=timedelta(seconds=4)))
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()

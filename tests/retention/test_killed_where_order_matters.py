@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from mammography.ledger.alarms import AlarmKind, alarms
 from mammography.ledger.engine import Ledger
-from mammography.ledger.retention import give_up_images
+from mammography.ledger.retention import give_up_images, remember_digests
 from mammography.ledger.studies import refusals
 from mammography.study import StudyState
 from node.arrival import Announcement, Arrival, holds
@@ -237,9 +237,16 @@ def test_a_file_that_is_lost_is_put_back_before_the_same_bytes_are_acknowledged(
 def test_a_file_that_goes_between_its_name_and_its_row_is_put_back(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ):
-    """A sender finds the file that retention is about to remove: it must not be acknowledged without one."""
+    """A sender finds the file that retention is about to remove: it must not be acknowledged without one.
+
+    What it brings is known by the file that came, whatever lies under the name.
+    """
     store.answered("between")
+    known = {
+        one.SOPInstanceUID: xxhash.xxh3_128(encoded(one)).hexdigest() for one in screening_set("between")
+    }
     with store.ledger.begin() as session:
+        remember_digests(session, known)
         states = answered_states(commitment=True)
         give_up_images(session, uid("between"), states=states, until=RECEIVED, now=RECEIVED + AGE)
     named: list[Path] = []
@@ -257,6 +264,7 @@ def test_a_file_that_goes_between_its_name_and_its_row_is_put_back(
     store.reception.keep(arrival, now=RECEIVED + AGE + MINUTE)
     assert data_set_digest(named[0]) == xxhash.xxh3_128(encoded(image)).hexdigest()
     assert store.files("between") == [named[0].name]
+    assert "other content" not in store.history("between")[-1].reason
     assert [row.sop_instance_uid for row in store.instances("between") if row.deleted_at is None] == [
         str(image.SOPInstanceUID)
     ]
