@@ -369,7 +369,7 @@ def test_a_disk_that_takes_no_more_is_a_reason_to_send_again(node: ListeningNode
             assert caller.status() == 0xA700
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        assert "send it again later" in node.refusals()[0].reason
+        assert node.refusals()[0].reason == "The disk does not take it (File too large): send it again later."
         caller.socket.sendall(message)
         assert caller.status() == 0
     assert not node.incoming()

@@ -234,8 +234,9 @@ def test_a_file_that_is_lost_is_put_back_before_the_same_bytes_are_acknowledged(
     assert len(store.history("put-back")) == history
 
 
+@pytest.mark.parametrize("was_there", [True, False])
 def test_a_file_that_goes_between_its_name_and_its_row_is_put_back(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch, was_there: bool
 ):
     """A sender finds the file that retention is about to remove: it must not be acknowledged without one.
 
@@ -259,6 +260,8 @@ def test_a_file_that_goes_between_its_name_and_its_row_is_put_back(
 
     monkeypatch.setattr("node.reception._name", name_and_lose)
     image = mammogram("between", "L CC")
+    if not was_there:
+        (store.folder("between") / f"{image.SOPInstanceUID}.dcm").unlink()
     arrival = store.reception.begin(announced(image))
     arrival.write(encoded(image))
     store.reception.keep(arrival, now=RECEIVED + AGE + MINUTE)
