@@ -4,7 +4,7 @@ It protects against accident, not against a sender that wants two of its own ima
 file, and only once somebody asks: while images come their bytes need not be seen (ADR 0022).
 """
 
-from collections.abc import Generator
+from collections.abc import Iterator
 from pathlib import Path
 from struct import Struct
 
@@ -15,31 +15,42 @@ _META_BEGIN = Struct("<128x4sHH2sHI")
 """Preamble, "DICM" and File Meta Information Group Length (0002,0000), PS3.10 7.1."""
 
 
-def data_set_digest(path: Path) -> str:
-    """Return the digest of the data set in a file that this node wrote, in 32 hexadecimal digits.
+class DataSetDigest:
+    """The digest of the data set in a file that this node wrote, taken piece by piece.
 
-    Of a file that a power cut left without a whole header it is empty: no data set has that.
+    Each step of the iteration is the bytes that it read; `digest` is in 32 hexadecimal digits once the iteration is over. Of a file that a power cut
+    left without a whole header it is empty: no data set has that.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.digest = ""
+
+    def __iter__(self) -> Iterator[int]:
+        """Read, and say how many bytes each piece had.
+
+        Raises:
+            OSError: if the file cannot be read.
+        """
+        digest = xxhash.xxh3_128()
+        with self._path.open("rb", buffering=0) as file:
+            header = file.read(_META_BEGIN.size)
+            if len(header) < _META_BEGIN.size:
+                return
+            file.seek(_META_BEGIN.size + int(_META_BEGIN.unpack(header)[-1]))
+            while piece := file.read(_PIECE_BYTES):
+                digest.update(piece)
+                yield len(piece)
+        self.digest = digest.hexdigest()
+
+
+def data_set_digest(path: Path) -> str:
+    """Take the digest of a file at once.
 
     Raises:
         OSError: if the file cannot be read.
     """
-    taking = data_set_digest_by_pieces(path)
-    while True:
-        try:
-            next(taking)
-        except StopIteration as taken:
-            return str(taken.value)
-
-
-def data_set_digest_by_pieces(path: Path) -> Generator[int, None, str]:
-    """Do as `data_set_digest`, and yield how many bytes each piece had, so that others may have a turn."""
-    digest = xxhash.xxh3_128()
-    with path.open("rb", buffering=0) as file:
-        header = file.read(_META_BEGIN.size)
-        if len(header) < _META_BEGIN.size:
-            return ""
-        file.seek(_META_BEGIN.size + int(_META_BEGIN.unpack(header)[-1]))
-        while piece := file.read(_PIECE_BYTES):
-            digest.update(piece)
-            yield len(piece)
-    return digest.hexdigest()
+    taking = DataSetDigest(path)
+    for _ in taking:
+        pass
+    return taking.digest

@@ -247,8 +247,8 @@ class Reception:
             away.__cause__ = failure
             return [away] * len(group)
 
-    def _digest_of(self, group: Sequence[_Sealed], path: str) -> str:
-        """Return the digest of a file that a row names; nothing where the file is gone.
+    def _digest_of(self, group: Sequence[_Sealed], path: str, data_set_bytes: int) -> str:
+        """Return the digest of a file that a row names; nothing where it is gone or cut short.
 
         Raises:
             OSError: if it cannot be read.
@@ -257,12 +257,9 @@ class Reception:
         for each in group:
             if each.path == file:
                 return each.arrival.digest
-            if file in each.arrival.compared:
+            if file in each.arrival.compared and holds(file, data_set_bytes):
                 return each.arrival.compared[file]
-        try:
-            return data_set_digest(file)
-        except FileNotFoundError:
-            return ""
+        return data_set_digest(file) if holds(file, data_set_bytes) else ""
 
     def _see_that_they_are_there(
         self, transaction: Transaction, group: Sequence[_Sealed], recorded: Sequence[Recorded]

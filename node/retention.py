@@ -1,6 +1,6 @@
 """Received images are deleted when their answer is where it belongs and old enough; never before (ADR 0018)."""
 
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,8 @@ from mammography.ledger.retention import (
 )
 from mammography.ledger.tables import InstanceRow
 from mammography.study import StudyState
-from node.data_set_digest import data_set_digest_by_pieces
+from node.arrival import holds
+from node.data_set_digest import DataSetDigest
 from node.metrics import IMAGES_DELETED
 
 BETWEEN_LOOKS = timedelta(minutes=1)
@@ -90,13 +91,20 @@ class Retention:
     def _take_digests(self, study_instance_uid: str, until: datetime) -> Iterator[_Step]:
         """Remember what images were, so that the same are known again when somebody sends them."""
         with self._ledger.read() as session:
-            paths = old_images_without_digest(session, study_instance_uid, states=self._states, until=until)
+            rows = old_images_without_digest(session, study_instance_uid, states=self._states, until=until)
         digests = {}
-        for sop_instance_uid, path in paths.items():
+        for row in rows:
+            file = self._data_dir / row.path
+            if not holds(file, row.bytes):
+                continue  # what is left of it says nothing
+            taking = DataSetDigest(file)
             try:
-                digests[sop_instance_uid] = yield from _digest(self._data_dir / path)
+                for size in taking:
+                    yield _Step(bytes=size)
             except OSError as refused:
-                _log.warning("digest-not-taken", path=path, reason=refused.strerror)
+                _log.warning("digest-not-taken", path=row.path, reason=refused.strerror)
+                continue
+            digests[row.sop_instance_uid] = taking.digest
         if digests:
             with self._ledger.begin() as session:
                 remember_digests(session, digests)
@@ -131,16 +139,6 @@ def remove_deleted(ledger: Ledger, data_dir: Path, study_instance_uid: str) -> i
                 continue
             removed += 1
     return removed
-
-
-def _digest(path: Path) -> Generator[_Step, None, str]:
-    """Take the digest of a file; it says how many bytes it has read as it goes."""
-    taking = data_set_digest_by_pieces(path)
-    while True:
-        try:
-            yield _Step(bytes=next(taking))
-        except StopIteration as taken:
-            return str(taken.value)
 
 
 def image_uid(path: Path) -> str:

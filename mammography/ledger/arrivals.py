@@ -75,12 +75,13 @@ class ArrivedInstance:
         return view or f"{self.modality or 'an'} object without a view"
 
 
-DigestOf = Callable[[str], str]
-"""Takes the digest of the file at a path of the data folder; returns nothing where the file is gone."""
+DigestOf = Callable[[str, int], str]
+"""Takes the digest of the file at a path of the data folder with a data set of so many bytes; returns nothing where there is
+no such file, or not the whole of it."""
 
 
 def record_instance(
-    session: Session, instance: ArrivedInstance, *, digest_of: DigestOf = lambda _path: ""
+    session: Session, instance: ArrivedInstance, *, digest_of: DigestOf = lambda _path, _bytes: ""
 ) -> Recorded:
     """Remember one instance: `record_instances` of it alone."""
     transaction = Transaction(session.connection(), session)
@@ -93,7 +94,7 @@ def record_instances(
     """Remember instances that arrived, and open their studies again where these had gone on already.
 
     The digests of an instance that comes again, and of the first, are taken only then. Where nothing tells what the first was
-    (its file is gone and its digest was never taken), what comes is taken for the same.
+    (its file is gone or cut short, and its digest was never taken), what comes is taken for the same.
 
     Returns what became of each, in their order. A study whose current revision has results gets the next
     revision, and what was not sent yet of the older ones is superseded. Of two processes that record a study's
@@ -198,8 +199,8 @@ def _same_content(first: InstanceRow, instance: ArrivedInstance, digest_of: Dige
         first.digest = instance.digest
         return True
     if not first.digest:
-        first.digest = digest_of(first.path)
-    return first.digest in ("", instance.digest or digest_of(instance.path))
+        first.digest = digest_of(first.path, first.bytes)
+    return first.digest in ("", instance.digest or digest_of(instance.path, instance.bytes))
 
 
 def _restore(

@@ -25,14 +25,14 @@ def studies_with_old_images(
 
 def old_images_without_digest(
     session: Session, study_instance_uid: str, *, states: Collection[StudyState], until: datetime
-) -> dict[str, str]:
-    """Return the paths of those images of a study that may go and whose digest nobody has taken, by SOP Instance UID."""
+) -> list[InstanceRow]:
+    """Return those images of a study that may go and whose digest nobody has taken."""
     query = (
         _old_images(states, until)
         .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.digest == "")
         .order_by(InstanceRow.sop_instance_uid)
     )
-    return {row.sop_instance_uid: row.path for row in session.scalars(query)}
+    return list(session.scalars(query))
 
 
 def remember_digests(session: Session, digests: Mapping[str, str]) -> None:

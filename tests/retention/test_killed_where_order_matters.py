@@ -234,6 +234,31 @@ def test_a_file_that_is_lost_is_put_back_before_the_same_bytes_are_acknowledged(
     assert len(store.history("put-back")) == history
 
 
+@pytest.mark.parametrize("left", [0, 100, 500])
+def test_a_file_that_was_cut_short_is_whole_again_once_its_image_is_sent_again(store: Store, left: int):
+    """Its digest was never taken: what is left of it is not other content, and makes no conflict."""
+    store.take_set("cut")
+    image = mammogram("cut", "L CC")
+    path = store.folder("cut") / f"{image.SOPInstanceUID}.dcm"
+    content = path.read_bytes()
+    path.write_bytes(content[:left])
+    store.take(image)
+    assert path.read_bytes() == content
+    with store.ledger.read() as session:
+        assert not alarms(session)
+
+
+def test_what_is_left_of_a_deleted_image_is_not_what_it_was(store: Store):
+    """Cut short before retention came: sent again, it is taken for the same, and its study is not read again."""
+    store.answered("cut-and-gone")
+    image = mammogram("cut-and-gone", "L CC")
+    path = store.folder("cut-and-gone") / f"{image.SOPInstanceUID}.dcm"
+    path.write_bytes(path.read_bytes()[:500])
+    assert store.retention().sweep(now=RECEIVED + AGE) == 1
+    store.take(image, now=RECEIVED + AGE + MINUTE)
+    assert store.row("cut-and-gone").state is StudyState.COMMITTED
+
+
 @pytest.mark.parametrize("was_there", [True, False])
 def test_a_file_that_goes_between_its_name_and_its_row_is_put_back(
     store: Store, monkeypatch: pytest.MonkeyPatch, was_there: bool
