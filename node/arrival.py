@@ -1,4 +1,4 @@
-"""An instance on its way in: a file that grows by pieces, under a name that nobody looks for."""
+"""An instance on its way in: a file that grows by pieces, under a name that nobody looks for; a small one is kept in memory."""
 
 import errno
 import os
@@ -11,15 +11,19 @@ from struct import Struct
 from typing import BinaryIO, Protocol
 
 import structlog
+import xxhash
 
 from mammography.results.composed import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.data_set_digest import data_set_digest
 from node.dimse_status import InstanceRefused, StorageExhausted
+from node.durable_files import sync_file
 
 _log = structlog.get_logger()
 
 HEAD_BYTES = 16 << 10
 """What is kept in memory of the begin of a data set: the ledger's attributes are there."""
+SMALL_BYTES = 128 << 10
+"""Data sets up to this are kept in memory, and are in a file only once they are to have a name."""
 
 _STEP_BYTES = 2 << 20
 """After so many the disk is told to begin."""
@@ -29,6 +33,7 @@ _MOST_PIECES = 1000
 """Of one call to the system; more are joined first (IOV_MAX is 1024)."""
 _LONGEST_HEADER = 1024
 """Bytes before the data set; some 350."""
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _META_ELEMENT = Struct("<HH2sH")
 _LONG_META_ELEMENT = Struct("<HH2sHI")
 
@@ -84,28 +89,48 @@ class Arrival:
         self._head = bytearray()
         self._header, self._begun = part10_header(announced), False
         self._descriptor = -1
+        self._has_file = False
+        self._small: bytearray | None = None
+        """The data set as long as that is small."""
         if not isinstance(
             refusal, StorageExhausted
         ):  # what is refused for its content goes into the quarantine
-            self._open()
+            self._small = bytearray()
+
+    @property
+    def is_small(self) -> bool:
+        """Whether all of it is in memory, and nothing of it was brought to the disk."""
+        return self._small is not None
 
     @property
     def digest(self) -> str:
-        """The digest of its data set, read from its file, which must be sealed and there.
+        """The digest of its data set, read from its file, which must be sealed and there, or from memory.
 
         Raises:
             OSError: if it cannot be read.
         """
-        self.digest_taken = self.digest_taken or data_set_digest(self.path)
+        if not self.digest_taken:
+            small = self._small
+            self.digest_taken = (
+                data_set_digest(self.path) if small is None else xxhash.xxh3_128(small).hexdigest()
+            )
         return self.digest_taken
 
     @property
     def descriptor(self) -> int:
         """Of its file, where bytes may go that `moved` is told of; -1 where what comes is dropped."""
+        self._begin_file()
         return self._descriptor
 
-    def write(self, *pieces: bytes | memoryview) -> None:
+    def write(self, *pieces: bytes | bytearray | memoryview) -> None:
         """Append pieces of the encoded data set; its first HEAD_BYTES come this way."""
+        if self._small is not None:
+            if len(self._small) + sum(map(len, pieces)) <= SMALL_BYTES:
+                for piece in pieces:
+                    self._small += piece
+                self.bytes = len(self._small)
+                return
+            self._begin_file()
         if self._descriptor < 0:
             return
         try:
@@ -142,7 +167,7 @@ class Arrival:
         self.discard()
 
     def seal(self) -> None:
-        """Bring every byte to the disk and close the file; without syncing only to the operating system.
+        """Bring every byte to the disk and close the file; without syncing only to the operating system. A small one stays in memory.
 
         Raises:
             InstanceRefused, StorageExhausted: what went wrong since it began.
@@ -157,19 +182,72 @@ class Arrival:
         if self._refusal is not None:
             raise self._refusal
 
+    def part10(self) -> Sequence[bytes | bytearray]:
+        """Return the file of a small one as it is to be, in pieces."""
+        return [self._header, self._small or b""]
+
+    def link(self, path: Path) -> None:
+        """Give its sealed file a name; that of a small one is written, and left to the system to bring to the disk.
+
+        Raises:
+            FileExistsError, FileNotFoundError: if the name is taken, or its folder is not there.
+            OSError: if the disk does not take it.
+        """
+        self._write_small()
+        os.link(self.path, path)
+
+    def in_file(self) -> Path:
+        """Return its sealed file under its temporary name; a small one is written and synced for that, and is small no more.
+
+        Raises:
+            OSError: if the disk does not take it.
+        """
+        if self._small is not None:
+            self._write_small()
+            if self._sync:
+                sync_file(self.path)
+            self._small = None
+        return self.path
+
     def data_set(self) -> "WrittenDataSet":
-        """Return the data set that was written."""
-        return WrittenDataSet(self.path, len(self._header), bytes(self._head), self.bytes)
+        """Return the data set that came."""
+        if self._small is not None:
+            return WrittenDataSet(self.path, len(self._header), self._small, self.bytes)
+        return WrittenDataSet(self.path, len(self._header), self._head, self.bytes)
 
     def discard(self) -> None:
         """Remove the temporary file; what was kept has a name of its own by then."""
+        self._small = None
         with suppress(OSError):
             self._close()
-        self.path.unlink(missing_ok=True)
+        if self._has_file:
+            self._has_file = False
+            self.path.unlink(missing_ok=True)
+
+    def _begin_file(self) -> None:
+        """Have a file, with what was kept in memory so far; from now on it is none of the small ones."""
+        small, self._small = self._small, None
+        if small is not None:
+            self._open()
+            self.bytes = 0
+            self.write(small)
+
+    def _write_small(self) -> None:
+        """Write the file of a small one; its bytes stay in memory, too."""
+        if self._small is None or self._has_file:
+            return
+        descriptor, self._has_file = os.open(self.path, _NEW_FILE, 0o666), True
+        try:
+            write_all(descriptor, [self._header, self._small])
+        except OSError:
+            self.discard()
+            raise
+        finally:
+            os.close(descriptor)
 
     def _open(self) -> None:
         try:
-            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            self._descriptor, self._has_file = os.open(self.path, _NEW_FILE, 0o666), True
         except OSError as failure:
             self.fail(failure)
 
@@ -197,9 +275,9 @@ class Arrival:
 class WrittenDataSet:
     """The data set of an arrival, to be read: its head from memory, the rest from its file once that is asked for."""
 
-    def __init__(self, path: Path, header_bytes: int, head: bytes, size: int) -> None:
+    def __init__(self, path: Path, header_bytes: int, head: bytes | bytearray, size: int) -> None:
         self._path, self._header_bytes = path, header_bytes
-        self._head, self._size = head, size
+        self._head, self._size = memoryview(head), size
         self._place = 0
         self._file: BinaryIO | None = None
 
@@ -212,7 +290,7 @@ class WrittenDataSet:
         """Read at most `size` bytes."""
         end = min(self._place + size, self._size)
         if end <= len(self._head):
-            piece = self._head[self._place : end]
+            piece = bytes(self._head[self._place : end])
         else:
             if self._file is None:
                 self._file = self._path.open("rb")
@@ -265,7 +343,7 @@ def holds(path: Path, data_set_bytes: int) -> bool:
     return data_set_bytes < size <= data_set_bytes + _LONGEST_HEADER
 
 
-def write_all(descriptor: int, pieces: Sequence[bytes | memoryview]) -> int:
+def write_all(descriptor: int, pieces: Sequence[bytes | bytearray | memoryview]) -> int:
     """Write pieces to a file, in order and completely; return how many bytes that were.
 
     Raises:

@@ -1,5 +1,6 @@
 """Files and folders that are wholly there or not at all, whatever happens while they are made."""
 
+import ctypes
 import os
 from pathlib import Path
 from uuid import uuid4
@@ -9,7 +10,7 @@ def make_folder(data_dir: Path, folder: Path) -> None:
     """Make a folder below `data_dir`, so that neither it nor its parents vanish with a power cut."""
     (data_dir / folder).mkdir(parents=True, exist_ok=True)
     for parent in folder.parents:
-        _sync_folder(data_dir / parent)
+        sync_folder(data_dir / parent)
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -26,13 +27,36 @@ def write_durably(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Make what stands in a file durable, whoever wrote it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file_system(descriptor: int) -> None:
+    """Make whatever was written to a file system durable: files, folders, names (syncfs(2)).
+
+    Raises:
+        OSError: if that fails, or something did since the descriptor was opened or last asked with.
+    """
+    if _libc.syncfs(descriptor):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+_libc = ctypes.CDLL(None, use_errno=True)

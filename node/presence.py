@@ -30,21 +30,25 @@ class Presence:
 
     def others(self) -> set[str]:
         """Return the names of the other processes that live; what is left of those that do not is removed."""
-        return {
-            path.name for path in self._folder.iterdir() if path.name != self.name and not self._removed(path)
-        }
+        return alive_in(self._folder) - {self.name}
 
-    def _removed(self, path: Path) -> bool:
-        """Remove a file that nobody holds; return whether that was so."""
-        try:
-            lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return True
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink(missing_ok=True)
-        except BlockingIOError:
-            return False
-        finally:
-            os.close(lock)
+
+def alive_in(folder: Path) -> set[str]:
+    """Return the names of the processes at work that live, this one too; what is left of those that do not is removed."""
+    return {path.name for path in folder.glob("*") if not _removed(path)}
+
+
+def _removed(path: Path) -> bool:
+    """Remove a file that nobody holds; return whether that was so."""
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
         return True
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
+    return True

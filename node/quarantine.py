@@ -33,7 +33,7 @@ class Quarantine:
         with self._lock:
             try:
                 self._make_room(arrival.bytes)
-                os.link(arrival.path, self._folder / name)
+                os.link(arrival.in_file(), self._folder / name)
             except OSError as failure:
                 _log.warning("not-quarantined", reason=failure.strerror or str(failure))
                 return ""

@@ -32,6 +32,7 @@ def receive(settings: NodeSettings, ledger: Ledger, stop: threading.Event, *, la
         for _ in range(settings.node.receiving_processes - 1)
     ]
     reception = _reception(settings, ledger)
+    reception.replay_journals()
     reception.sweep_incoming()
     completion = make_completion(settings, ledger)
     strangers = Strangers(ledger)
@@ -60,6 +61,8 @@ def receive(settings: NodeSettings, ledger: Ledger, stop: threading.Event, *, la
     stop.wait()
     acceptor.stop(last_words)
     strangers.stop()
+    reception.close()
+    reception.replay_journals()  # of the other processes, which are gone
     if lost.is_set():
         raise SystemExit(1)
 

@@ -23,6 +23,7 @@ from mammography.ledger.stored import hold_arrivals, kept_instances, studies_aft
 from mammography.ledger.studies import record_refusal
 from mammography.ledger.tables import InstanceRow
 from node.arrival import holds
+from node.journal_replay import replay_journals
 from node.quarantine import Quarantine
 from node.reception import QUARANTINE
 from node.retention import image_uid, remove_deleted
@@ -75,6 +76,7 @@ class Repair:
         if self._started is None or now >= self._started + AGAIN_AFTER:
             self._started = now
             self._begin_anew()
+            replay_journals(self._ledger, self._data_dir)
         if self._done:
             return 0
         if not self._rows_done:

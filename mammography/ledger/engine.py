@@ -49,10 +49,11 @@ class Ledger:
             yield transaction.session
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self, *, durable: bool = True) -> Iterator[Transaction]:
         """Open one transaction; it commits at the end, and rolls back where an exception passes through.
 
         What was committed is on the disk when this returns, and whatever it saw of others, too; these may read it a moment before.
+        Where it need not be `durable`, a power cut may take it back until the next one that is, or `sync`.
         Rows that it returns stay readable afterwards. No network, no pixels and no sleep belong inside: on
         SQLite everybody else who writes waits. A transaction that touches several studies takes them in the
         order of their UIDs, so that two such transactions cannot wait for each other.
@@ -67,6 +68,15 @@ class Ledger:
                 transaction.commit()
             finally:
                 transaction.close()
+        if durable:
+            self.sync()
+
+    def sync(self) -> None:
+        """Bring to the disk whatever was committed, by whomever.
+
+        Raises:
+            NotDurable: if the disk does not take it.
+        """
         self._writer.sync()
 
     @contextmanager

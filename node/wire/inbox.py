@@ -39,7 +39,7 @@ LEAST_BYTES = 64 << 10
 Taker = Callable[[list[memoryview]], None]
 """What is given pieces of a data set; they are valid until it returns."""
 
-_BEFORE_IT_PASSES_BY = 64 << 10
+_BEFORE_IT_PASSES_BY = 128 << 10
 """Bytes of a data set that pass through the buffer, where their taker may look at them; of a small one that is all."""
 _TIMEVAL = Struct("@ll")
 

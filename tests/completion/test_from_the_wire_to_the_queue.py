@@ -34,12 +34,13 @@ class Receiving:
             longest_wait=timedelta(minutes=1),
             ring=self._ring,
         )
+        self.reception = Reception(ledger=self.ledger, data_dir=folder / "data", minimum_free_bytes=0)
         self.acceptor = Acceptor(
             ae_title="MAMMOCALC",
             host="127.0.0.1",
             port=0,
             offer=Offer(
-                store=Reception(ledger=self.ledger, data_dir=folder / "data", minimum_free_bytes=0),
+                store=self.reception,
                 operations={},
             ),
             on_study_touched=lambda one: self.completion.association_ended(one, now=datetime.now(UTC)),
@@ -60,6 +61,7 @@ def receiving(tmp_path: Path) -> Iterator[Receiving]:
     node = Receiving(tmp_path)
     yield node
     node.acceptor.stop()
+    node.reception.close()
     node.ledger.close()
 
 

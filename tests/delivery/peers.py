@@ -53,12 +53,13 @@ class Pacs:
 @contextmanager
 def listening(node: Node, port: int, on_report: Callable[[CommitmentReport], None]) -> Iterator[None]:
     """Let the node's acceptor take commitment reports."""
+    reception = Reception(ledger=node.ledger, data_dir=node.data_dir)
     acceptor = Acceptor(
         ae_title="MAMMOCALC",
         host="127.0.0.1",
         port=port,
         offer=Offer(
-            store=Reception(ledger=node.ledger, data_dir=node.data_dir),
+            store=reception,
             operations={(CommandField.N_EVENT_REPORT, PUSH_MODEL): takes_reports(on_report)},
         ),
         on_study_touched=lambda _: None,
@@ -68,3 +69,4 @@ def listening(node: Node, port: int, on_report: Callable[[CommitmentReport], Non
         yield
     finally:
         acceptor.stop()
+        reception.close()

@@ -106,6 +106,7 @@ def make_node(tmp_path: Path) -> Iterator[Callable[..., ListeningNode]]:
             running.callback(ledger.close)
             node = ListeningNode(ledger=ledger, data_dir=tmp_path / "data", database=database)
             node.listen(**changes)
+            running.callback(node.reception.close)
             running.callback(node.acceptor.stop)
             return node
 

@@ -1,4 +1,4 @@
-"""A receiving process that may be killed: python -m tests.reception.receiving_process DATA_DIR LEDGER_URL."""
+"""A receiving process that may be killed: python -m tests.reception.receiving_process DATA_DIR LEDGER_URL [SURVIVES]."""
 
 import os
 import sys
@@ -16,6 +16,7 @@ from node.hall import Offer
 from node.negotiation import MODALITY_PERFORMED_PROCEDURE_STEP as MPPS
 from node.procedure_steps import ProcedureSteps
 from node.reception import Reception
+from node.survival import Survives
 from node.wire.command_set import CommandField
 
 LOST = 78
@@ -30,14 +31,14 @@ def end_loudly(unforeseen: threading.ExceptHookArgs) -> None:
     os._exit(77)
 
 
-def offer(ledger_url: str, data_dir: Path) -> Offer:
+def offer(ledger_url: str, data_dir: Path, survives: Survives) -> Offer:
     """What is offered in one process, with a store and a ledger of its own."""
     ledger = Ledger(ledger_url)
     commitment = Commitment(ledger=ledger, calling_ae_title="MAMMOCALC", destinations=[])
     provider = CommitmentProvider(ledger=ledger, data_dir=data_dir, ae_title="MAMMOCALC", reports={})
     steps = ProcedureSteps(ledger=ledger)
     return Offer(
-        store=Reception(ledger=ledger, data_dir=data_dir, minimum_free_bytes=0),
+        store=Reception(ledger=ledger, data_dir=data_dir, minimum_free_bytes=0, survives=survives),
         operations={
             (CommandField.N_EVENT_REPORT, PUSH_MODEL): takes_reports(
                 lambda report: commitment.record(report, now=datetime.now(UTC))
@@ -53,10 +54,12 @@ def main() -> None:
     configure_logging("receive")
     threading.excepthook = end_loudly
     data_dir, ledger_url = Path(sys.argv[1]), sys.argv[2]
+    survives = Survives(sys.argv[3]) if len(sys.argv) > 3 else Survives.POWER_CUT
     limits = Limits()
     quota = limits.quota()
-    annex = Annex(lambda: offer(ledger_url, data_dir), quota=quota, silence=limits.silence)
-    here = offer(ledger_url, data_dir)
+    annex = Annex(lambda: offer(ledger_url, data_dir, survives), quota=quota, silence=limits.silence)
+    here = offer(ledger_url, data_dir, survives)
+    here.store.replay_journals()
     here.store.sweep_incoming()
     touched = (data_dir.parent / TOUCHED).open(
         "a", buffering=1

@@ -29,14 +29,18 @@ SENDERS = 4
 MOST_IMAGES = 400
 """Of one sender between two kills: more than it can send."""
 SOP_PLACE, STUDY_PLACE = f"2.25.1{38 * '0'}", f"2.25.2{38 * '0'}"
-TEMPLATE = encoded(
-    mammogram("kill", side=512, SOPInstanceUID=SOP_PLACE, StudyInstanceUID=STUDY_PLACE),
+LARGE, SMALL = (
+    encoded(mammogram("kill", side=side, SOPInstanceUID=SOP_PLACE, StudyInstanceUID=STUDY_PLACE))
+    for side in (512, 180)
 )
+"""Half a megabyte, and 64 KB, which go into the journal first."""
 
 
 @contextmanager
-def receiving_process(data_dir: Path, url: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    program = [sys.executable, "-m", "tests.reception.receiving_process", str(data_dir), url]
+def receiving_process(
+    data_dir: Path, url: str, survives: str = "power-cut"
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    program = [sys.executable, "-m", "tests.reception.receiving_process", str(data_dir), url, survives]
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             for line in process.stdout:
@@ -50,9 +54,9 @@ def receiving_process(data_dir: Path, url: str) -> Iterator[tuple[subprocess.Pop
 
 
 def data_set_of(study: str, number: int) -> tuple[str, bytes]:
-    """The SOP Instance UID and the data set of one of a study's images: half a megabyte, encoded once for all."""
+    """The SOP Instance UID and the data set of one of a study's images; every other is small."""
     sop_instance_uid = sop_uid(study, number)
-    encoded_image = TEMPLATE.replace(SOP_PLACE.encode(), sop_instance_uid.encode())
+    encoded_image = (SMALL if number % 2 else LARGE).replace(SOP_PLACE.encode(), sop_instance_uid.encode())
     return sop_instance_uid, encoded_image.replace(STUDY_PLACE.encode(), study_uid(study).encode())
 
 

@@ -1,6 +1,7 @@
 """What comes together is synced and committed together, and each hears of its own outcome."""
 
 import errno
+import fcntl
 import os
 import threading
 import time
@@ -14,6 +15,7 @@ from sqlalchemy import event
 
 from mammography.ledger.engine import Ledger
 from mammography.ledger.schema import upgrade
+from mammography.ledger.studies import instances_of
 from node.dimse_status import StorageExhausted
 from node.group_commit import Abandoned, GroupCommit
 from node.reception import Reception
@@ -73,8 +75,12 @@ def test_work_that_fails_leaves_nobody_waiting():
     assert submitted(group, [1]) == {1: 1}
 
 
-def store(reception: Reception, study: str, number: int) -> None:
-    image = mammogram(study, SOPInstanceUID=uid(study, str(number)))
+SMALL, LARGE = 8, 300
+"""The side of a mammogram that is kept in the journal first, and of one that is not."""
+
+
+def store(reception: Reception, study: str, number: int, *, side: int = SMALL) -> None:
+    image = mammogram(study, SOPInstanceUID=uid(study, str(number)), side=side)
     reception.store(
         sop_class_uid=FOR_PRESENTATION,
         sop_instance_uid=image.SOPInstanceUID,
@@ -97,35 +103,42 @@ def test_many_associations_need_fewer_commits_than_instances(ledger: Ledger, tmp
         thread.start()
     for thread in threads:
         thread.join()
+    reception.close()
     assert len(list((tmp_path / "data").rglob("*.dcm"))) == 96
     assert len(commits) < 60
 
 
+@pytest.mark.parametrize("side", [SMALL, LARGE])
 @pytest.mark.parametrize("survives", ["power-cut", "kill"])
 def test_the_one_setting_decides_whether_anything_is_synced(
-    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survives: str
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survives: str, side: int
 ):
     synced: list[str] = []
 
-    def note(name: str, real: Callable[[int], None], descriptor: int) -> None:
-        if (
-            not Path(f"/proc/self/fd/{descriptor}").readlink().name.endswith("-wal")
-        ):  # the ledger's own affair
+    def note(name: str, real: Callable[..., int], descriptor: int, *arguments: object) -> int:
+        file = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if file.is_relative_to(tmp_path / "data"):  # the ledger is its own affair
             synced.append(name)
-        real(descriptor)
+        if name == "pwrite":
+            assert fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DSYNC
+        return real(descriptor, *arguments)
 
-    for name in ("fdatasync", "fsync"):
+    for name in ("fdatasync", "fsync", "pwrite"):
         monkeypatch.setattr(os, name, partial(note, name, getattr(os, name)))
     reception = Reception(
         ledger=ledger, data_dir=tmp_path / "data", minimum_free_bytes=0, survives=Survives(survives)
     )
-    store(reception, "sync", 1)
-    store(reception, "sync", 2)
+    store(reception, "sync", 1, side=side)
+    store(reception, "sync", 2, side=side)
     if survives == "kill":
         assert not synced
-    else:
+    elif side == LARGE:
         assert synced.count("fdatasync") == 2, "each file"
         assert synced.count("fsync") >= 5, "studies, study and images once; images for each group"
+    else:
+        assert synced.count("pwrite") >= 3, "the first page of the journal, and each file"
+        assert synced.count("fdatasync") == 0
+    reception.close()
 
 
 def test_a_ledger_that_the_disk_does_not_take_is_said_and_the_retry_succeeds(
@@ -144,7 +157,54 @@ def test_a_ledger_that_the_disk_does_not_take_is_said_and_the_retry_succeeds(
     with monkeypatch.context() as broken:
         broken.setattr(os, "fdatasync", fdatasync)
         with pytest.raises(StorageExhausted, match="ledger cannot be written now"):
+            store(reception, "broken", 1, side=LARGE)
+    store(reception, "broken", 1, side=LARGE)
+    (kept,) = (tmp_path / "data" / "studies").rglob("*.dcm")
+    assert kept.stem == uid("broken", "1")
+    reception.close()
+
+
+def test_a_journal_that_the_disk_does_not_take_is_said_and_the_retry_succeeds(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    reception = Reception(ledger=ledger, data_dir=tmp_path / "data", minimum_free_bytes=0)
+
+    def pwrite(*_arguments: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "pwrite", pwrite)
+        with pytest.raises(StorageExhausted, match="The disk does not take it"):
             store(reception, "broken", 1)
+    with ledger.read() as session:
+        assert not instances_of(session, uid("broken"))
     store(reception, "broken", 1)
     (kept,) = (tmp_path / "data" / "studies").rglob("*.dcm")
     assert kept.stem == uid("broken", "1")
+    reception.close()
+
+
+def test_what_came_together_is_refused_for_itself(ledger: Ledger, tmp_path: Path):
+    """One of a group has no name left; the others are ours."""
+    reception = Reception(ledger=ledger, data_dir=tmp_path / "data", minimum_free_bytes=0)
+    images = tmp_path / "data" / "studies" / uid("group") / "images"
+    images.mkdir(parents=True)
+    (images / f"{uid('group', '3')}.dcm").write_bytes(bytes(200))
+    outcomes: dict[int, str] = {}
+
+    def keep(number: int) -> None:
+        try:
+            store(reception, "group", number)
+            outcomes[number] = "kept"
+        except StorageExhausted as refusal:
+            outcomes[number] = str(refusal)
+
+    (images / f"{uid('group', '5')}.dcm").mkdir()
+    threads = [threading.Thread(target=keep, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {number for number, outcome in outcomes.items() if outcome == "kept"} == {0, 1, 2, 3, 4, 6, 7}
+    assert "The disk does not take it (Is a directory)" in outcomes[5]
+    reception.close()

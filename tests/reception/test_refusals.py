@@ -141,10 +141,12 @@ def test_a_full_disk_is_a_state_and_ends(make_node: Callable[..., ListeningNode]
 
 def test_a_ledger_that_cannot_be_written_is_a_reason_to_send_again(node: ListeningNode, tmp_path):
     lost = Ledger(f"sqlite:///{tmp_path}/without-tables.db")
-    node.reception._ledger = lost
+    for holder in (node.reception, node.reception._acceptance):
+        holder._ledger = lost
     with calling(node.port) as conversation:
         assert send(conversation, mammogram("away")).Status == 0xA700
-        node.reception._ledger = node.ledger
+        for holder in (node.reception, node.reception._acceptance):
+            holder._ledger = node.ledger
         assert send(conversation, mammogram("away")).Status == 0x0000
     lost.close()
     assert node.stored("away") == [f"{uid('away', 'R CC')}.dcm"]

@@ -1,8 +1,11 @@
 """What is answered with success is there, byte for byte."""
 
+import errno
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pydicom
@@ -15,7 +18,8 @@ from pydicom.uid import (
 from pynetdicom import ALL_TRANSFER_SYNTAXES, build_context
 from pynetdicom.sop_class import Verification
 
-from node.arrival import Announcement, Arrival, part10_header
+from node.arrival import SMALL_BYTES, Announcement, Arrival, part10_header
+from node.data_set_digest import data_set_digest
 from tests.reception.conftest import ListeningNode
 from tests.reception.mammograms import (
     BASIC_TEXT_SR,
@@ -198,7 +202,8 @@ def test_a_node_may_take_some_storage_classes_alone(make_node: Callable[..., Lis
         assert send(conversation, mammogram("only")).Status == 0x0000
 
 
-def test_empty_pieces_leave_nothing_in_the_file(tmp_path: Path):
+@pytest.mark.parametrize("filling", [0, SMALL_BYTES - 4, SMALL_BYTES - 3, 3 * SMALL_BYTES])
+def test_pieces_are_put_together_in_memory_or_in_a_file(tmp_path: Path, filling: int):
     announced = Announcement(
         sop_class_uid=FOR_PRESENTATION,
         sop_instance_uid="1.2.3",
@@ -206,8 +211,55 @@ def test_empty_pieces_leave_nothing_in_the_file(tmp_path: Path):
         calling_ae_title="MODALITY1",
     )
     arrival = Arrival(announced, tmp_path / "arrival.part", None)
-    for piece in (b"", b"ab", b"", b"cd"):
+    pieces = [b"", b"ab", bytes(filling), b"", b"cd"]
+    for piece in pieces:
         arrival.write(piece)
     arrival.seal()
-    assert arrival.bytes == 4
-    assert arrival.path.read_bytes() == part10_header(announced) + b"abcd"
+    content, small = b"".join(pieces), filling + 4 <= SMALL_BYTES
+    assert (arrival.is_small, arrival.path.exists()) == (small, not small)
+    assert arrival.bytes == len(content)
+    with closing(arrival.data_set()) as data_set:
+        assert data_set.read(1 << 20) == content
+    arrival.link(tmp_path / "named")
+    assert (tmp_path / "named").read_bytes() == part10_header(announced) + content
+    assert arrival.digest == data_set_digest(tmp_path / "named")
+    assert arrival.in_file().read_bytes() == part10_header(announced) + content
+    assert not arrival.is_small
+    arrival.discard()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["named"]
+
+
+def full_disk(*_arguments: object) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_small_one_that_the_disk_does_not_take_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    announced = Announcement(
+        sop_class_uid=FOR_PRESENTATION,
+        sop_instance_uid="1.2.3",
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        calling_ae_title="MODALITY1",
+    )
+    nowhere = Arrival(announced, tmp_path / "nowhere" / "arrival.part", None)
+    nowhere.write(b"abcd")
+    nowhere.seal()
+    with pytest.raises(FileNotFoundError):
+        nowhere.in_file()
+    arrival = Arrival(announced, tmp_path / "arrival.part", None)
+    arrival.write(b"abcd")
+    arrival.seal()
+    (tmp_path / "named").touch()
+    with pytest.raises(FileExistsError):
+        arrival.link(tmp_path / "named")
+    assert arrival.is_small
+    arrival.discard()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["named"]
+    full = Arrival(announced, tmp_path / "arrival.part", None)
+    full.write(b"abcd")
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "writev", full_disk)
+        with pytest.raises(OSError, match="No space"):
+            full.link(tmp_path / "other")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["named"]

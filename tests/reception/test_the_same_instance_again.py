@@ -12,16 +12,23 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import history_of, instances_of
+from node.arrival import SMALL_BYTES, Announcement
 from node.data_set_digest import data_set_digest
 from node.presence import Presence
-from node.reception import Announcement, Reception
+from node.reception import Reception
 from tests.reception.conftest import ListeningNode
 from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram, uid
 from tests.reception.senders import calling, send
 
 
-def test_the_same_bytes_again_change_nothing(node: ListeningNode):
-    image = mammogram("again")
+@pytest.fixture(params=[8, 300], ids=["small", "large"])
+def side(request: pytest.FixtureRequest) -> int:
+    """Of a mammogram that is kept in the journal first, and of one that is not."""
+    return request.param
+
+
+def test_the_same_bytes_again_change_nothing(node: ListeningNode, side: int):
+    image = mammogram("again", side=side)
     with calling(node.port) as conversation:
         assert send(conversation, image).Status == 0x0000
         history = len(node.history("again"))
@@ -31,8 +38,8 @@ def test_the_same_bytes_again_change_nothing(node: ListeningNode):
     assert node.stored("again") == [f"{image.SOPInstanceUID}.dcm"]
 
 
-def test_other_bytes_under_the_same_uid_are_kept_beside_the_first(node: ListeningNode):
-    first, second = mammogram("conflict"), mammogram("conflict", PatientID="other")
+def test_other_bytes_under_the_same_uid_are_kept_beside_the_first(node: ListeningNode, side: int):
+    first, second = mammogram("conflict", side=side), mammogram("conflict", side=side, PatientID="other")
     with calling(node.port) as conversation:
         for image in (first, second, second, first):
             assert send(conversation, image).Status == 0x0000
@@ -50,17 +57,20 @@ def test_other_bytes_under_the_same_uid_are_kept_beside_the_first(node: Listenin
     )
 
 
-def test_a_file_that_a_power_cut_left_without_a_row_is_no_obstacle(node: ListeningNode):
+def test_a_file_that_a_power_cut_left_without_a_row_is_no_obstacle(node: ListeningNode, side: int):
     """Same bytes or others: the row names a file that holds what was acknowledged."""
     reception = node.reception
-    for study, orphan in (("same", mammogram("same")), ("other", mammogram("other", PatientID="x"))):
-        image = mammogram(study)
+    for study, orphan in (
+        ("same", mammogram("same", side=side)),
+        ("other", mammogram("other", side=side, PatientID="x")),
+    ):
+        image = mammogram(study, side=side)
         images = node.data_dir / "studies" / uid(study) / "images"
         images.mkdir(parents=True)
         arrival = reception.begin(announced(image))
         arrival.write(encoded(orphan))
         arrival.seal()
-        arrival.path.rename(images / f"{image.SOPInstanceUID}.dcm")
+        arrival.in_file().rename(images / f"{image.SOPInstanceUID}.dcm")
         with calling(node.port) as conversation:
             assert send(conversation, image).Status == 0x0000
         (row,) = node.instances(study)
@@ -68,8 +78,10 @@ def test_a_file_that_a_power_cut_left_without_a_row_is_no_obstacle(node: Listeni
         assert kept == xxhash.xxh3_128(encoded(image)).hexdigest()
 
 
-def test_bytes_that_the_ledger_does_not_know_the_instance_by_give_the_plain_name_back(node: ListeningNode):
-    image, unknown = mammogram("plain"), mammogram("plain", PatientID="x")
+def test_bytes_that_the_ledger_does_not_know_the_instance_by_give_the_plain_name_back(
+    node: ListeningNode, side: int
+):
+    image, unknown = mammogram("plain", side=side), mammogram("plain", side=side, PatientID="x")
     images = node.data_dir / "studies" / uid("plain") / "images"
     images.mkdir(parents=True)
     with calling(node.port) as conversation:
@@ -93,9 +105,9 @@ def announced(image) -> Announcement:
     )
 
 
-def test_eight_senders_of_the_same_study_make_one_row_each(ledger: Ledger, tmp_path: Path):
+def test_eight_senders_of_the_same_study_make_one_row_each(ledger: Ledger, tmp_path: Path, side: int):
     """On each kind of database; receptions of their own, as if in processes of their own."""
-    images = [mammogram("eight", SOPInstanceUID=uid("eight", str(number))) for number in range(6)]
+    images = [mammogram("eight", side=side, SOPInstanceUID=uid("eight", str(number))) for number in range(6)]
     run_together(ledger, tmp_path, [images] * 8)
     with ledger.read() as session:
         rows = instances_of(session, uid("eight"))
@@ -104,8 +116,8 @@ def test_eight_senders_of_the_same_study_make_one_row_each(ledger: Ledger, tmp_p
     assert not list((tmp_path / "data" / "incoming").iterdir())
 
 
-def test_eight_senders_of_eight_images_under_one_uid_lose_none(ledger: Ledger, tmp_path: Path):
-    images = [mammogram("one-uid", PatientID=str(number)) for number in range(8)]
+def test_eight_senders_of_eight_images_under_one_uid_lose_none(ledger: Ledger, tmp_path: Path, side: int):
+    images = [mammogram("one-uid", side=side, PatientID=str(number)) for number in range(8)]
     run_together(ledger, tmp_path, [[image] for image in images])
     with ledger.read() as session:
         (row,) = instances_of(session, uid("one-uid"))
@@ -136,6 +148,8 @@ def run_together(ledger: Ledger, folder: Path, loads: list[list]) -> None:
         except BaseException as failure:
             failures.append(failure)
             raise
+        finally:
+            reception.close()
 
     together = threading.Barrier(len(loads))
     senders = [threading.Thread(target=store_all, args=(images,)) for images in loads]
@@ -165,7 +179,7 @@ def test_what_a_living_process_receives_into_the_same_folder_is_left_alone(tmp_p
     )
     first = Reception(ledger=ledger, data_dir=tmp_path / "data", minimum_free_bytes=0)
     arrival = first.begin(announced)
-    arrival.write(b"half of it")
+    arrival.write(bytes(SMALL_BYTES + 1))  # half of it
     second = Reception(ledger=ledger, data_dir=tmp_path / "data", minimum_free_bytes=0)
     assert second.sweep_incoming() == 0
     assert len(list((tmp_path / "data" / "incoming").iterdir())) == 1

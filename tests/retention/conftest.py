@@ -111,4 +111,6 @@ class Store:
 @pytest.fixture
 def store(ledger: Ledger, tmp_path: Path) -> Iterator[Store]:
     data_dir = tmp_path / "data"
-    return Store(ledger, data_dir, Reception(ledger=ledger, data_dir=data_dir, minimum_free_bytes=0))
+    reception = Reception(ledger=ledger, data_dir=data_dir, minimum_free_bytes=0)
+    yield Store(ledger, data_dir, reception)
+    reception.close()

@@ -20,7 +20,7 @@ from mammography.study import StudyState
 from node.arrival import Announcement, Arrival, holds
 from node.commitment_provider import judge_commitment
 from node.data_set_digest import data_set_digest
-from node.reception import _name
+from node.image_folders import ImageFolders
 from node.repair import AGAIN_AFTER, MOST_ORPHANS, SETTLED_AFTER, Repair
 from node.retention import answered_states, remove_deleted
 from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram, screening_set, uid
@@ -64,8 +64,7 @@ def orphan(store: Store, name: str) -> Path:
     arrival = store.reception.begin(announced(image))
     arrival.write(encoded(image))
     arrival.seal()
-    store.folder(name).mkdir(parents=True, exist_ok=True)
-    path = _name(arrival, store.folder(name))
+    path = ImageFolders(store.data_dir, sync=True).name(arrival, uid(name))
     arrival.discard()
     return path
 
@@ -276,14 +275,15 @@ def test_a_file_that_goes_between_its_name_and_its_row_is_put_back(
         states = answered_states(commitment=True)
         give_up_images(session, uid("between"), states=states, until=RECEIVED, now=RECEIVED + AGE)
     named: list[Path] = []
+    name = ImageFolders.name
 
-    def name_and_lose(arrival: Arrival, images: Path) -> Path:
-        named.append(_name(arrival, images))
+    def name_and_lose(folders: ImageFolders, arrival: Arrival, study_instance_uid: str) -> Path:
+        named.append(name(folders, arrival, study_instance_uid))
         assert remove_deleted(store.ledger, store.data_dir, uid("between")) == 4
         assert not named[0].exists()
         return named[0]
 
-    monkeypatch.setattr("node.reception._name", name_and_lose)
+    monkeypatch.setattr(ImageFolders, "name", name_and_lose)
     image = mammogram("between", "L CC")
     if not was_there:
         (store.folder("between") / f"{image.SOPInstanceUID}.dcm").unlink()

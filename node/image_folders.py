@@ -1,0 +1,85 @@
+"""The folders of studies' images: durable themselves, and where an arrival gets its name."""
+
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+from node.arrival import Arrival
+from node.data_set_digest import data_set_digest
+from node.dimse_status import InstanceRefused
+from node.durable_files import sync_file, sync_folder
+
+_FOLDERS_REMEMBERED = 4096
+
+
+class ImageFolders:
+    """Where the images of studies lie below a data folder; `sync` is whether names have to survive a power cut."""
+
+    def __init__(self, data_dir: Path, *, sync: bool) -> None:
+        self._data_dir, self._sync = data_dir, sync
+        self._durable: set[Path] = set()
+        self._images_of = lru_cache(_FOLDERS_REMEMBERED)(lambda uid: data_dir / "studies" / uid / "images")
+
+    def name(self, arrival: Arrival, study_instance_uid: str) -> Path:
+        """Give a sealed arrival its final name in a study's folder, and return it; the folder is durable, and to be synced later.
+
+        Where the name is taken by other bytes, these stand beside. Whatever the ledger then decides, the path that it is told
+        holds these bytes. One that is small still when this returns is the first of its name, and not synced.
+
+        Raises:
+            InstanceRefused: if there is no name left for it.
+            OSError: if the disk does not take it.
+        """
+        images = self._images_of(study_instance_uid)
+        self._make_durable(images)
+        try:
+            return self._name(arrival, images)
+        except FileNotFoundError:  # somebody removed the folder
+            self._durable.discard(images)
+            self._make_durable(images)
+            return self._name(arrival, images)
+
+    def set_beside(self, arrival: Arrival, path: Path) -> None:
+        """Free the plain name where these bytes took it but the ledger knows the instance by others."""
+        beside = path.with_name(_conflict_name(arrival))
+        if path != beside:
+            with suppress(FileNotFoundError):  # another sender of the same bytes did it
+                path.rename(beside)
+                sync_folder(path.parent)
+
+    def _name(self, arrival: Arrival, images: Path) -> Path:
+        """A link, unlike a rename, never replaces what another sender put there."""
+        for name in (_plain_name, _conflict_name):
+            path = images / name(arrival)
+            try:
+                arrival.link(path)
+            except FileExistsError:
+                arrival.in_file()
+                arrival.compared[path] = data_set_digest(path)
+                if arrival.compared[path] != arrival.digest:
+                    continue
+                if self._sync:  # whoever brought it may not have been promised it yet
+                    sync_file(path)
+            return path
+        raise InstanceRefused("The SOP Instance UID is in use for other images.")
+
+    def _make_durable(self, folder: Path) -> None:
+        """Make a folder and its parents, and sync the names of all of them up to the data folder."""
+        if folder in self._durable:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        above = folder
+        while self._sync and above != self._data_dir:
+            above = above.parent
+            sync_folder(above)
+        if len(self._durable) >= _FOLDERS_REMEMBERED:
+            self._durable.clear()
+        self._durable.add(folder)
+
+
+def _plain_name(arrival: Arrival) -> str:
+    return f"{arrival.announced.sop_instance_uid}.dcm"
+
+
+def _conflict_name(arrival: Arrival) -> str:
+    return f"{arrival.announced.sop_instance_uid}.conflict-{arrival.digest[:8]}.dcm"
