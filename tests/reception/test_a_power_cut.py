@@ -115,6 +115,17 @@ def send_until_it_breaks(
                 enough.set()
 
 
+def stop(*pids: int) -> None:
+    """Stop processes, and wait for what their threads have asked of the system: a copy is not made in a moment."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    tasks = [task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
+    wait_for(
+        lambda: all((task / "stat").read_text().rpartition(") ")[2].startswith("T") for task in tasks),
+        what="the last calls to the system",
+    )
+
+
 def cut_the_power(disk: Disk, seconds: float, survives: str) -> dict[str, str]:
     """Receive at full speed and lose the power; return the digests of what was acknowledged by then."""
     acknowledged: dict[str, str] = {}
@@ -136,8 +147,7 @@ def cut_the_power(disk: Disk, seconds: float, survives: str) -> dict[str, str]:
             assert enough.wait(60)
             threading.Event().wait(seconds)
             promised = dict(acknowledged)
-            for pid in (annex_of(process.pid), process.pid):
-                os.kill(pid, signal.SIGSTOP)
+            stop(annex_of(process.pid), process.pid)
             copy = disk.at_this_moment()
             os.kill(annex_of(process.pid), signal.SIGKILL)
             process.kill()
