@@ -116,12 +116,15 @@ class Acceptance:
         try:
             if self._sync and len(small) < len(group):
                 _sync_folders(each.path.parent for each in group if not each.arrival.is_small)
-            with self._journal.holding([entry_of(each.instance, each.arrival.part10()) for each in small]):
+            entries = [entry_of(each.instance, each.arrival.part10()) for each in small]
+            with self._journal.holding(entries) as held:
+                if not held:
+                    self._settle_alone(small)
                 recorded = self._record(group)
             again = [each for each, became in zip(group, recorded, strict=True) if became is not Recorded.NEW]
             if self._sync:
                 self._settle_alone([each for each in again if each.arrival.is_small])
-            if again or len(small) < len(group):
+            if again or not held or len(small) < len(group):
                 self._ledger.sync()
             self._set_beside(group, recorded)
         except OSError as failure:
@@ -141,7 +144,7 @@ class Acceptance:
         return recorded
 
     def _settle_alone(self, group: Sequence[_Named]) -> None:
-        """Bring the files of small ones to the disk that the ledger knew: the journal only puts back what came first."""
+        """Bring small ones to the disk that no journal holds, or whose UIDs the ledger knew: what came first is all that is put back."""
         for each in group:
             sync_file(each.path)
         _sync_folders(each.path.parent for each in group)

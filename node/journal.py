@@ -38,8 +38,6 @@ _log = structlog.get_logger()
 FILE_BYTES = 16 << 20
 SETTLE_AFTER_SECONDS = 5.0
 """How long an instance stands in the journal alone, about."""
-PATIENCE_SECONDS = 10.0
-"""How long an instance waits for room while the system writes what the other file names."""
 
 _PAGE_BYTES = 4096
 _BUFFER_BYTES = 160 << 10
@@ -95,21 +93,25 @@ class Journal:
         self._settling: threading.Thread | None = None
 
     @contextmanager
-    def holding(self, entries: Sequence[NewEntry]) -> Iterator[None]:
-        """Make instances durable that came together; then commit their rows within the context.
+    def holding(self, entries: Sequence[NewEntry]) -> Iterator[bool]:
+        """Make instances durable that came together; then commit their rows within the context, whose value is whether they are.
 
-        They are not forgotten before these are settled, too.
+        They are not forgotten before these are settled, too. False is where there is no room: the system still writes what both files name.
 
         Raises:
-            OSError: if the disk does not take them, or is not done with what came long before.
+            OSError: if the disk does not take them.
         """
         if not entries:
-            yield
+            yield True
             return
-        file, place = self._begin(sum(map(_pages, entries)))
+        begun = self._begin(sum(map(_pages, entries)))
+        if begun is None:
+            yield False
+            return
+        file, place = begun
         try:
             file.write(place, entries)
-            yield
+            yield True
         finally:
             self._end(file)
 
@@ -126,16 +128,14 @@ class Journal:
                 file.remove()
         self._free = [None, None]
 
-    def _begin(self, size: int) -> tuple["_JournalFile", int]:
-        """Return where so many bytes go."""
-        deadline = monotonic() + PATIENCE_SECONDS
+    def _begin(self, size: int) -> tuple["_JournalFile", int] | None:
+        """Return where so many bytes go; None where there is no room."""
         with self._changed:
-            while self._written is None or not self._written.takes(size):
+            if self._written is None or not self._written.takes(size):
                 self._hand_over()
-                if self._free:
-                    self._written = self._next_file()
-                elif not self._changed.wait(deadline - monotonic()):
-                    raise OSError(errno.EBUSY, "it is not done with what came before")
+                if not self._free:
+                    return None
+                self._written = self._next_file()
             return self._written, self._written.reserve(size)
 
     def _end(self, file: "_JournalFile") -> None:
@@ -178,7 +178,6 @@ class Journal:
                 free = None
             with self._changed:
                 self._free.append(free)
-                self._changed.notify_all()
 
     def _next_to_settle(self) -> "_JournalFile | None":
         """Wait for a file whose entries are all recorded; None is the end."""

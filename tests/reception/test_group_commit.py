@@ -184,6 +184,26 @@ def test_a_journal_that_the_disk_does_not_take_is_said_and_the_retry_succeeds(
     reception.close()
 
 
+def test_what_the_journal_has_no_room_for_is_on_the_disk_before_its_row(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    reception = Reception(ledger=ledger, data_dir=tmp_path / "data", minimum_free_bytes=0)
+    reception._acceptance._journal._free.clear()  # the system still writes what both files name
+    done: list[str] = []
+
+    def note(real: Callable[[int], None], descriptor: int) -> None:
+        done.append(Path(f"/proc/self/fd/{descriptor}").readlink().suffix)
+        real(descriptor)
+
+    for name in ("fdatasync", "fsync"):
+        monkeypatch.setattr(os, name, partial(note, getattr(os, name)))
+    event.listen(ledger._engine, "commit", lambda _connection: done.append("commit"))
+    store(reception, "no-room", 1)
+    assert done[done.index(".dcm") :][:3] == [".dcm", "", "commit"], "the file, its folder, then the row"
+    assert list((tmp_path / "data" / "studies").rglob("*.dcm"))
+    assert not (tmp_path / "data" / "journal").exists()
+
+
 def test_what_came_together_is_refused_for_itself(ledger: Ledger, tmp_path: Path):
     """One of a group has no name left; the others are ours."""
     reception = Reception(ledger=ledger, data_dir=tmp_path / "data", minimum_free_bytes=0)

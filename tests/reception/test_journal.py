@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from node import journal as module
 from node.journal import Entry, Journal, NewEntry, entries_of
+from tests.servers import wait_for
 
 PAGE = 4096
 LARGE = bytes(5000)
@@ -26,9 +27,14 @@ def make(tmp_path: Path, *, pages: int = 256, settle=settled_by_itself) -> Journ
 
 
 def hold(journal: Journal, *entries: Entry) -> None:
-    for entry in entries:
-        with journal.holding([NewEntry(entry.told, [entry.part10])]):
-            pass
+    """One after the other, as soon as there is room."""
+    for each in entries:
+        wait_for(lambda each=each: was_held(journal, each), what="room in the journal")
+
+
+def was_held(journal: Journal, entry: Entry) -> bool:
+    with journal.holding([NewEntry(entry.told, [entry.part10])]) as there_is_room:
+        return there_is_room
 
 
 def held(tmp_path: Path) -> list[list[Entry]]:
@@ -165,16 +171,17 @@ def test_a_disk_that_is_full_makes_no_file_and_later_it_does(tmp_path: Path, mon
     assert held(tmp_path) == [[entry(2)]]
 
 
-def test_where_nothing_is_settled_for_long_an_instance_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.1)
+def test_where_nothing_is_settled_yet_there_is_no_room(tmp_path: Path):
     go_on = threading.Event()
     journal = make(tmp_path, pages=4, settle=lambda: go_on.wait(20) and None)
     hold(journal, entry(0), entry(1))
-    with pytest.raises(OSError, match="what came before"):
-        hold(journal, entry(2))
+    with journal.holding([NewEntry(b"", [LARGE])]) as there_is_room:
+        assert not there_is_room
+    assert held(tmp_path) == [[entry(0)], [entry(1)]]
     go_on.set()
+    wait_for(lambda: journal._free, what="the settlement")
+    with journal.holding([NewEntry(b"", [LARGE])]) as there_is_room:
+        assert there_is_room
     journal.close()
 
 
