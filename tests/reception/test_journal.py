@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node import journal as module
@@ -79,6 +79,26 @@ def test_what_is_not_used_makes_no_file(tmp_path: Path):
         pass
     journal.close()
     assert not (tmp_path / "journal").exists()
+
+
+def test_a_new_file_is_on_the_disk_with_its_name_before_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    done, fsync, pwrite = [], os.fsync, os.pwrite
+
+    def note(descriptor: int) -> None:
+        done.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    def note_entry(descriptor: int, content: memoryview, place: int) -> int:
+        done.append(place)
+        return pwrite(descriptor, content, place)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(os, "pwrite", note_entry)
+    hold(make(tmp_path), entry(1))
+    folder = tmp_path / "journal"
+    assert done == [folder / "here-0", folder, tmp_path, 0, 0, PAGE], "its first page, and that of the turn"
 
 
 def test_writers_do_not_meet(tmp_path: Path):
@@ -227,6 +247,7 @@ def test_what_a_sender_puts_on_a_page_is_no_entry(tmp_path: Path):
     assert not list(entries_of(other))
 
 
+@settings(max_examples=40, deadline=None)
 @given(lost=st.sets(st.integers(1, 12)), noise=st.binary(min_size=1, max_size=64))
 def test_pages_that_a_power_cut_took_take_no_other_entry_with_them(
     tmp_path_factory: pytest.TempPathFactory, lost: set[int], noise: bytes
@@ -252,6 +273,7 @@ def test_pages_that_a_power_cut_took_take_no_other_entry_with_them(
     assert set(found) <= set(entries), "or its padding alone was lost"
 
 
+@settings(max_examples=40, deadline=None)
 @given(content=st.binary(max_size=9000))
 def test_no_bytes_break_the_reading(tmp_path_factory: pytest.TempPathFactory, content: bytes):
     path = tmp_path_factory.mktemp("any") / "any"
