@@ -2,10 +2,12 @@
 
 import errno
 import os
+import struct
 import threading
 from pathlib import Path
 
 import pytest
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -245,6 +247,20 @@ def test_what_a_sender_puts_on_a_page_is_no_entry(tmp_path: Path):
     other.write_bytes(content)
     assert content[2 * PAGE :].startswith(of_another_turn)
     assert not list(entries_of(other))
+
+
+def test_a_file_that_was_forgotten_has_no_entries_whatever_a_sender_put_there(tmp_path: Path):
+    """Its first page names no turn, and neither does this."""
+    told, part10 = b"told", b"file"
+    head = b"MCJ1" + bytes(8) + struct.pack("<II", len(told), len(part10))
+    forged = head + struct.pack("<Q", xxhash.xxh3_64_intdigest(head + told + part10)) + told + part10
+    journal = make(tmp_path, pages=6)
+    hold(journal, Entry(b"outer", bytes(PAGE - 28 - 5) + forged))
+    (path,) = (tmp_path / "journal").iterdir()
+    assert path.read_bytes()[2 * PAGE :].startswith(forged)
+    hold(journal, entry(1), entry(2))  # the first file is settled meanwhile
+    wait_for(lambda: not path.read_bytes().startswith(b"MCJ1"), what="the settlement")
+    assert not list(entries_of(path))
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,5 +1,6 @@
 """What a power cut takes of small instances is put back from the journal, and nothing else is."""
 
+import errno
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -200,7 +201,7 @@ def test_an_entry_of_another_release_is_understood(cut: Cut):
     [
         {"path": "../elsewhere.dcm"},
         {"path": "studies/1/images/2.dcm"},
-        {"sop_instance_uid": "../../x", "path": "studies/1/images/../../x.dcm"},
+        {"sop_instance_uid": "../../x", "path": f"studies/{uid(STUDY)}/images/../../x.dcm"},
         {"received_at": "yesterday"},
         {"bytes": 1 << 40},
         {"series_instance_uid": None},
@@ -229,6 +230,32 @@ def test_a_disk_that_takes_no_file_leaves_the_journal_for_the_next_start(cut: Cu
     replay_journals(cut.ledger, cut.data_dir)
     assert cut.path(1).read_bytes() == content
     assert not cut.journals()
+
+
+def test_a_file_is_put_into_its_place_whole(cut: Cut, tmp_path: Path):
+    """Who reads the old one meanwhile reads it to its end."""
+    cut.store(image_of(1))
+    cut_short(cut.path(1))
+    os.link(cut.path(1), tmp_path / "somebody-reads-it")
+    cut.end()
+    replay_journals(cut.ledger, cut.data_dir)
+    assert (tmp_path / "somebody-reads-it").stat().st_size == 200
+    assert cut.path(1).stat().st_size > 200
+
+
+def test_a_journal_is_removed_only_once_everything_is_settled(cut: Cut, monkeypatch: pytest.MonkeyPatch):
+    cut.store(image_of(1))
+    cut.end()
+    with monkeypatch.context() as broken:
+        broken.setattr("node.settlement.sync_file_system", fail)
+        replay_journals(cut.ledger, cut.data_dir)
+    assert cut.journals()
+    replay_journals(cut.ledger, cut.data_dir)
+    assert not cut.journals()
+
+
+def fail(_descriptor: int) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def test_a_settled_journal_has_nothing_to_replay(cut: Cut):
