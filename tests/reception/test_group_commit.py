@@ -184,24 +184,60 @@ def test_a_journal_that_the_disk_does_not_take_is_said_and_the_retry_succeeds(
     reception.close()
 
 
-def test_what_the_journal_has_no_room_for_is_on_the_disk_before_its_row(
-    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def nothing(_reception: Reception, _file: Path) -> None:
+    """Change nothing."""
+
+
+def lose_the_file(_reception: Reception, file: Path) -> None:
+    file.unlink()
+
+
+def leave_no_room(reception: Reception, _file: Path) -> None:
+    reception._acceptance._journal._free.clear()
+    reception._acceptance._journal._written = None
+
+
+@pytest.mark.parametrize(
+    ("before", "number", "expected"),
+    [
+        (nothing, 2, ["journal", "commit"]),
+        (nothing, 1, ["incoming", "file", "images", "commit", "log"]),
+        (lose_the_file, 1, ["journal", "commit", "file", "images", "log"]),
+        (leave_no_room, 2, ["file", "images", "commit", "log"]),
+    ],
+    ids=["new", "the same again", "the same again, its file is lost", "new, no room in the journal"],
+)
+def test_each_small_instance_is_on_the_disk_before_it_is_answered(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: Callable[[Reception, Path], None],
+    number: int,
+    expected: list[str],
 ):
+    """The journal is enough for what comes first; what it would not put back is synced, with the ledger's log."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    upgrade(url)
+    ledger = Ledger(url)
     reception = Reception(ledger=ledger, data_dir=tmp_path / "data", minimum_free_bytes=0)
-    reception._acceptance._journal._free.clear()  # the system still writes what both files name
+    store(reception, "order", 1)
+    images = tmp_path / "data" / "studies" / uid("order") / "images"
+    before(reception, images / f"{uid('order', '1')}.dcm")
     done: list[str] = []
+    names = {".part": "incoming", ".dcm": "file", ".db-wal": "log"}
 
-    def note(real: Callable[[int], None], descriptor: int) -> None:
-        done.append(Path(f"/proc/self/fd/{descriptor}").readlink().suffix)
-        real(descriptor)
+    def note(real: Callable[..., int], descriptor: int, *arguments: object) -> int:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if path.is_relative_to(tmp_path):
+            done.append("journal" if path.parent.name == "journal" else names.get(path.suffix, path.name))
+        return real(descriptor, *arguments)
 
-    for name in ("fdatasync", "fsync"):
+    for name in ("fdatasync", "fsync", "pwrite"):
         monkeypatch.setattr(os, name, partial(note, getattr(os, name)))
     event.listen(ledger._engine, "commit", lambda _connection: done.append("commit"))
-    store(reception, "no-room", 1)
-    assert done[done.index(".dcm") :][:3] == [".dcm", "", "commit"], "the file, its folder, then the row"
-    assert list((tmp_path / "data" / "studies").rglob("*.dcm"))
-    assert not (tmp_path / "data" / "journal").exists()
+    store(reception, "order", number)
+    assert done == expected
+    monkeypatch.undo()
+    ledger.close()
 
 
 def test_what_came_together_is_refused_for_itself(ledger: Ledger, tmp_path: Path):
