@@ -101,11 +101,11 @@ def test_a_process_ends_with_the_one_that_started_it(store: tuple[Path, str]):
 
 
 @contextmanager
-def receiving_role(folder: Path) -> Iterator[subprocess.Popen[str]]:
+def receiving_role(folder: Path, port: int = 0) -> Iterator[subprocess.Popen[str]]:
     """`mammocalc receive`, once it listens."""
     upgrade(f"sqlite:///{folder}/ledger.db")
     (folder / "node.toml").write_text(
-        f'[node]\nhost = "127.0.0.1"\nport = {free_port()}\ndata_dir = "{folder}/data"\n'
+        f'[node]\nhost = "127.0.0.1"\nport = {port or free_port()}\ndata_dir = "{folder}/data"\n'
         f'[ledger]\nurl = "sqlite:///{folder}/ledger.db"\n[queue]\nurl = "redis://127.0.0.1:1/0"\n'
     )
     program = [sys.executable, "-m", "mammography", "receive", "--config", f"{folder}/node.toml"]
@@ -140,6 +140,33 @@ def test_the_role_ends_in_order_with_both_processes(tmp_path: Path):
         process.terminate()
         assert process.wait(20) == 0
         assert not Path(f"/proc/{annex}").exists()
+
+
+def test_the_role_puts_back_what_a_power_cut_took_and_ends_without_a_journal(tmp_path: Path):
+    """Each of its processes has a journal of its own."""
+    port, data_dir = free_port(), tmp_path / "data"
+    with receiving_role(tmp_path, port) as process:
+        annex = annex_of(process.pid)
+        with calling(port) as one, calling(port) as other:
+            send(one, mammogram("cut", "L CC"))
+            send(other, mammogram("cut", "R CC"))
+        process.kill()
+        process.wait()
+        wait_for(lambda: not Path(f"/proc/{annex}/fd/0").exists(), what="the end of its annex")
+    kept = {path: path.read_bytes() for path in (data_dir / "studies").rglob("*.dcm")}
+    assert len(kept) == 2
+    for path in kept:
+        path.unlink()
+    with receiving_role(tmp_path, port) as process:
+        assert {path: path.read_bytes() for path in (data_dir / "studies").rglob("*.dcm")} == kept
+        with calling(port) as one, calling(port) as other:
+            send(one, mammogram("cut", "L MLO"))
+            send(other, mammogram("cut", "R MLO"))
+        assert list((data_dir / "journal").iterdir())
+        process.terminate()
+        assert process.wait(20) == 0
+    assert not list((data_dir / "journal").iterdir())
+    assert len(list((data_dir / "studies").rglob("*.dcm"))) == 4
 
 
 def test_bytes_in_flight_are_counted_over_processes():

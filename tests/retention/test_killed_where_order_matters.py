@@ -41,6 +41,19 @@ def repair(store: Store, **changes: int) -> datetime:
     return after_all + SETTLED_AFTER
 
 
+def test_what_stands_in_a_journal_is_put_back_before_anybody_calls_it_lost(store: Store):
+    """The repair may be in another process, and begin before the receiver does."""
+    store.take_set("cut")
+    os.close(store.reception._presence._lock)  # as the system does when the receiver ends
+    for path in store.folder("cut").iterdir():
+        path.unlink()
+    repair(store)
+    assert len(store.files("cut")) == 4
+    with store.ledger.read() as session:
+        assert not alarms(session)
+    assert not list((store.data_dir / "journal").iterdir())
+
+
 def die_while_deleting(store: Store, url: str, *, files: int) -> None:
     program = [sys.executable, "-m", "tests.retention.a_dying_process", str(store.data_dir), url]
     died = subprocess.run(
