@@ -63,8 +63,7 @@ class Acceptance:
         """
         naming: _Naming = partial(self._named, arrival, header, received_at)
         if not arrival.is_small:
-            named = naming()
-            naming = partial(_same, named)
+            naming = partial(_same, naming())
         return self._group.submit(naming)
 
     def close(self) -> None:

@@ -14,7 +14,13 @@ def make_folder(data_dir: Path, folder: Path) -> None:
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Put a file into its place, complete and synced, over whatever was there.
+    """Put a file into its place, complete and synced, over whatever was there; its name, too."""
+    write_whole(path, content, sync=True)
+    sync_folder(path.parent)
+
+
+def write_whole(path: Path, content: bytes, *, sync: bool) -> None:
+    """Put a file into its place, complete, over whatever was there; `sync` is whether it is on the disk before it has its name.
 
     Where that fails nothing is left; where the process is ended meanwhile, a file `.NAME.*.part` is.
     """
@@ -23,11 +29,11 @@ def write_durably(path: Path, content: bytes) -> None:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

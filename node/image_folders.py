@@ -7,7 +7,7 @@ from pathlib import Path
 from node.arrival import Arrival
 from node.data_set_digest import data_set_digest
 from node.dimse_status import InstanceRefused
-from node.durable_files import sync_file, sync_folder
+from node.durable_files import make_folder, sync_file, sync_folder
 
 _FOLDERS_REMEMBERED = 4096
 
@@ -64,14 +64,13 @@ class ImageFolders:
         raise InstanceRefused("The SOP Instance UID is in use for other images.")
 
     def _make_durable(self, folder: Path) -> None:
-        """Make a folder and its parents, and sync the names of all of them up to the data folder."""
+        """Make a folder and its parents, whose names are synced, too, once."""
         if folder in self._durable:
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        above = folder
-        while self._sync and above != self._data_dir:
-            above = above.parent
-            sync_folder(above)
+        if self._sync:
+            make_folder(self._data_dir, folder.relative_to(self._data_dir))
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
         if len(self._durable) >= _FOLDERS_REMEMBERED:
             self._durable.clear()
         self._durable.add(folder)

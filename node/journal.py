@@ -220,7 +220,7 @@ class _JournalFile:
     def begin_turn(self) -> None:
         """Begin anew, over what stands there."""
         self._turn = secrets.token_bytes(_TURN_BYTES)
-        self._write_first_page(_MAGIC + self._turn)
+        _write_first_page(self._descriptor, _MAGIC + self._turn)
         self._place, self._begun = _PAGE_BYTES, monotonic()
 
     def is_old(self) -> bool:
@@ -259,10 +259,7 @@ class _JournalFile:
 
     def forget(self) -> None:
         """Have no entries: a replay would find nothing to do, but look at every one."""
-        self._write_first_page(b"")
-
-    def _write_first_page(self, content: bytes) -> None:
-        _write_first_page(self._descriptor, content)
+        _write_first_page(self._descriptor, b"")
 
     def close(self) -> None:
         """Leave it for a replay."""
@@ -276,22 +273,24 @@ class _JournalFile:
 
 def _opened(path: Path) -> int:
     """Return a descriptor whose writes are on the disk when they return, past the page cache where that can be."""
-    for direct in (os.O_DIRECT, 0):
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_DSYNC | os.O_CLOEXEC | direct)
-        except OSError as failure:
-            if not direct or failure.errno != errno.EINVAL:
-                raise
-            continue
-        try:
-            _write_first_page(descriptor, b"")
-        except OSError as failure:  # it wants longer pages
-            os.close(descriptor)
-            if not direct or failure.errno != errno.EINVAL:
-                raise
-        else:
-            return descriptor
-    raise AssertionError("unreachable")
+    flags = os.O_WRONLY | os.O_DSYNC | os.O_CLOEXEC
+    try:
+        return _tried(path, flags | os.O_DIRECT)
+    except OSError as failure:
+        if failure.errno != errno.EINVAL:
+            raise
+    return _tried(path, flags)
+
+
+def _tried(path: Path, flags: int) -> int:
+    """Return a descriptor that was written to: a disk may want longer pages than ours."""
+    descriptor = os.open(path, flags)
+    try:
+        _write_first_page(descriptor, b"")
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _write_first_page(descriptor: int, content: bytes) -> None:
@@ -334,7 +333,7 @@ def _entry_at(content: bytes, place: int, turn: bytes) -> Entry | None:
     (digest,) = _DIGEST.unpack_from(content, place + _HEAD.size)
     begin = place + _HEADER_BYTES
     middle, end = begin + told_bytes, begin + told_bytes + part10_bytes
-    if magic != _MAGIC or of_turn != turn or end > len(content):
+    if magic != _MAGIC or of_turn != turn:
         return None
     if xxhash.xxh3_64_intdigest(content[place : place + _HEAD.size] + content[begin:end]) != digest:
         return None

@@ -12,7 +12,6 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
-from uuid import uuid4
 
 import structlog
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
@@ -23,6 +22,7 @@ from mammography.ledger.studies import ArrivedInstance, record_instances
 from mammography.ledger.tables import InstanceRow
 from mammography.ledger.transaction import Transaction
 from mammography.uid import lawful
+from node.durable_files import write_whole
 from node.journal import Entry, NewEntry, entries_of
 from node.presence import alive_in
 from node.settlement import Settlement
@@ -103,7 +103,9 @@ def _put_back_within(transaction: Transaction, data_dir: Path, arrived: Sequence
     for instance, part10 in arrived:
         row = rows.get(instance.sop_instance_uid)
         if row is None or _is_of(row, instance):
-            _write(data_dir / instance.path, part10)
+            path = data_dir / instance.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, part10, sync=False)  # the settlement brings all of them to the disk
     missing = [each.instance for each in arrived if each.instance.sop_instance_uid not in rows]
     if missing:
         record_instances(transaction, missing, digest_of=lambda _path, _bytes: "")
@@ -111,19 +113,7 @@ def _put_back_within(transaction: Transaction, data_dir: Path, arrived: Sequence
 
 def _is_of(row: InstanceRow, instance: ArrivedInstance) -> bool:
     """Return whether a row keeps what arrived at that moment: another may have come under its name since."""
-    kept = row.deleted_at is None and row.path == instance.path
-    return kept and row.received_at == instance.received_at
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Put a file into its place; what stands there may be what the power cut left. It is synced with all others."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    whole = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    try:
-        whole.write_bytes(content)
-        whole.replace(path)
-    finally:
-        whole.unlink(missing_ok=True)
+    return row.deleted_at is None and row.received_at == instance.received_at
 
 
 def _arrived(entry: Entry) -> _Arrived:

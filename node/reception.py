@@ -1,4 +1,4 @@
-"""One instance from the network into the store: file, sync, name, row; only then is it ours (PS3.4 annex B)."""
+"""One instance from the network into the store: begun, looked at, accepted; or refused, with the reason (PS3.4 annex B)."""
 
 import itertools
 import shutil
@@ -34,8 +34,7 @@ _COUNTED = {recorded: INSTANCES.labels(recorded.value) for recorded in Recorded}
 class Reception:
     """The store of arriving instances below `data_dir`; threads and processes may share one.
 
-    What several associations bring at the same moment is named and recorded together, with one sync of a folder
-    and one commit.
+    What several associations bring at the same moment becomes ours together (node/acceptance).
     """
 
     def __init__(
