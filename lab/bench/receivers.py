@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from lab.demo.orthanc import TEMPLATE, free_port, orthanc_program
+from lab.demo.free_ports import free_port
+from lab.demo.orthanc import TEMPLATE, orthanc_program
 from mammography.ledger.schema import upgrade
 
 _START_SECONDS = 60

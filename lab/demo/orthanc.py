@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -12,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+
+from lab.demo.free_ports import free_port
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "orthanc-test" / "orthanc.json"
 """The configuration that every Orthanc of ours starts from."""
@@ -22,14 +23,6 @@ STOP_SECONDS = 10.0
 
 class OrthancFailed(Exception):
     """Orthanc did not start or did not answer; str() says why, with the end of its log."""
-
-
-def free_port() -> int:
-    """Return a loopback port that nobody listens on at the moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def orthanc_program() -> str | None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 
+from lab.demo.free_ports import free_port
 from lab.demo.orthanc import Orthanc, orthanc_program
 from mammography.completeness import ArchiveList, ArrivedView, compare
 from mammography.ledger.engine import Ledger
@@ -28,7 +29,7 @@ from node.completion import Completion
 from node.composition import make_completion
 from node.settings import NodeSettings
 from tests.delivery.small_studies import VIEWS, mammogram_file, uid
-from tests.servers import free_port, wait_for
+from tests.servers import wait_for
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 QUIET, LONGEST, SECOND = timedelta(seconds=60), timedelta(minutes=15), timedelta(seconds=1)

@@ -1,21 +1,15 @@
 """How the console is started and stopped."""
 
-import socket
 import threading
 import time
 
 import httpx
 import pytest
 
+from lab.demo.free_ports import free_port
 from node.console.app import make_console, serve
 
 ANYWHERE = "0.0.0.0"  # noqa: S104 - as an address to listen on it is lawful, as a name it is not
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_it_serves_until_it_is_told_to_stop(empty):

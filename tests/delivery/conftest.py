@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from lab.demo.free_ports import free_port
 from lab.demo.orthanc import Orthanc, orthanc_program
 from mammography.ledger.engine import Ledger
 from mammography.ledger.schema import upgrade
 from tests.delivery.peers import Pacs
 from tests.delivery.small_studies import Node
-from tests.servers import free_port, wait_for
+from tests.servers import wait_for
 
 
 @pytest.fixture

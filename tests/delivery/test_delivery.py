@@ -14,6 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from sqlalchemy import update
 
+from lab.demo.free_ports import free_port
 from mammography.ledger.deliveries import WrittenResult, add_results
 from mammography.ledger.studies import advance, history_of
 from mammography.ledger.tables import DeliveryRow, DeliveryState
@@ -21,7 +22,7 @@ from mammography.study import StudyEvent, StudyState
 from node.delivery import BACK_OFF, GIVE_UP_AFTER, Delivery, back_off
 from tests.delivery.peers import destination
 from tests.delivery.small_studies import NOW, VIEWS, uid
-from tests.servers import free_port, wait_for
+from tests.servers import wait_for
 
 CAD_SR = "1.2.840.10008.5.1.4.1.1.88.50"
 GSPS = "1.2.840.10008.5.1.4.1.1.11.1"

@@ -9,6 +9,7 @@ from pynetdicom import AE, evt
 from pynetdicom.presentation import build_context
 from sqlalchemy import update
 
+from lab.demo.free_ports import free_port
 from mammography.ledger.tables import DeliveryRow, DeliveryState
 from mammography.study import StudyState
 from node.delivery import GIVE_UP_AFTER
@@ -16,7 +17,6 @@ from tests.delivery.peers import destination
 from tests.delivery.sending import deliver, reasons, states
 from tests.delivery.small_studies import NOW, VIEWS
 from tests.delivery.web_service import failed, stored, web_destination, web_service
-from tests.servers import free_port
 
 CAD_SR, GSPS, SR, SC = (f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("88.50", "11.1", "88.33", "7"))
 

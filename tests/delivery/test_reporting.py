@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from pydicom import dcmread
 
+from lab.demo.free_ports import free_port
 from mammography.coordinates import ImagePoint
 from mammography.finding import Speck
 from mammography.ledger.deliveries import results_of
@@ -18,7 +19,6 @@ from mammography.study import StudyState
 from node.reporting import MOST_CRASHES
 from tests.delivery.peers import destination
 from tests.delivery.small_studies import NOW, VIEWS, assessment, finding, uid
-from tests.servers import free_port
 
 EVERYWHERE = destination("pacs", 104)
 

@@ -10,8 +10,9 @@ import pytest
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
+from lab.demo.free_ports import free_port
 from node.requestor import Lanes, NoAssociation, NothingAccepted, association, propose
-from tests.servers import free_port, wait_for
+from tests.servers import wait_for
 
 CAD_SR = "1.2.840.10008.5.1.4.1.1.88.50"
 

@@ -12,13 +12,14 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Self
 
+from lab.demo.free_ports import free_port
 from lab.demo.orthanc import Orthanc, OrthancFailed
 from mammography.ledger.engine import Ledger
 from mammography.ledger.schema import upgrade
 from tests.faults.moody_archive import MoodyArchive
 from tests.faults.wire import Wire
 from tests.journeys.running_node import RunningNode
-from tests.servers import PostgresServer, RedisServer, free_port
+from tests.servers import PostgresServer, RedisServer
 
 CLOCK_SOURCE = Path(__file__).with_name("clock.c")
 DISK_GIB = 7

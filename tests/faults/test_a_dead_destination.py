@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.demo.free_ports import free_port
 from mammography.ledger.engine import Ledger
 from mammography.ledger.schema import upgrade
 from mammography.ledger.tables import DeliveryState
@@ -26,7 +27,7 @@ from mammography.study import StudyState
 from node.reporting import Reporting
 from tests.delivery.peers import destination
 from tests.delivery.small_studies import VIEWS, Node
-from tests.servers import free_port, wait_for
+from tests.servers import wait_for
 
 ROUNDS = int(os.environ.get("MAMMOCALC_DEAD_ROUNDS", "0"))
 STUDIES = 40

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from lab.demo.free_ports import free_port
 from lab.demo.orthanc import Orthanc, orthanc_program
 from tests.journeys.running_node import RunningNode
-from tests.servers import free_port
 
 
 class PhantomStudy:

@@ -10,11 +10,11 @@ from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 
+from lab.demo.free_ports import free_port
 from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import history_of, study
 from mammography.ledger.tables import HistoryRow, StudyRow
 from mammography.study import StudyState
-from tests.servers import free_port
 
 ROLES = ("receive", "dispatch", "deliver", "console", "work")
 

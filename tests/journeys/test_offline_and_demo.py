@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from lab.demo.free_ports import free_port
 from lab.demo.orthanc import orthanc_program
 from mammography.coordinates import ImagePoint
 from tests.journeys.answers import easy_groups, share_inside
 from tests.journeys.running_node import RunningNode
-from tests.servers import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -11,8 +11,9 @@ from contextlib import closing
 import pytest
 import redis
 
+from lab.demo.free_ports import free_port
 from mammography.ledger.doorbell import QUEUE, TASK, Doorbell, make_app
-from tests.servers import RedisServer, free_port
+from tests.servers import RedisServer
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, build_context, evt
 
+from lab.demo.free_ports import free_port
 from lab.demo.orthanc import Orthanc, orthanc_program
 from mammography.ledger.commitment_requests import commitment_requests
 from mammography.ledger.signals import signals_of
@@ -31,7 +32,7 @@ from tests.reception.conftest import ListeningNode
 from tests.reception.mammograms import CT, FOR_PRESENTATION, encoded, mammogram, saved, screening_set, uid
 from tests.reception.raw_callers import fragments, pdus, raw_caller
 from tests.reception.senders import calling, send
-from tests.servers import free_port, wait_for
+from tests.servers import wait_for
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SECONDS = timedelta(seconds=10)

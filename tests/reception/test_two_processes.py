@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.demo.orthanc import free_port
+from lab.demo.free_ports import free_port
 from mammography.ledger.engine import Ledger
 from mammography.ledger.schema import upgrade
 from mammography.ledger.studies import instances_of

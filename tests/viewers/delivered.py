@@ -9,11 +9,11 @@ from typing import Self
 import pydicom
 from pydicom.dataset import Dataset
 
+from lab.demo.free_ports import free_port
 from lab.demo.orthanc import Orthanc
 from mammography.study import StudyState
 from tests.journeys.answers import CAD_SR, GSPS, outlines_in_gsps
 from tests.journeys.running_node import RunningNode
-from tests.servers import free_port
 from tests.viewers.shown_study import Outline, ShownStudy
 
 TID_1500 = "1.2.840.10008.5.1.4.1.1.88.33"

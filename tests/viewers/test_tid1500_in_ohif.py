@@ -8,9 +8,9 @@ import numpy as np
 import pydicom
 import pytest
 
+from lab.demo.free_ports import free_port
 from lab.demo.orthanc import orthanc_program
 from tests.dicomweb import PLUGIN, PacsWithDicomWeb
-from tests.servers import free_port
 from tests.viewers import ohif
 from tests.viewers.browser import Page, page
 from tests.viewers.delivered import MODALITY, store
