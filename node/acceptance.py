@@ -14,7 +14,7 @@ from mammography.ledger.commitment_requests import held
 from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import ArrivedInstance, Recorded, record_instances
 from mammography.ledger.transaction import Transaction
-from node.arrival import Arrival, exhausted, holds
+from node.arrival import Arrival, exhausted
 from node.data_set_digest import data_set_digest
 from node.dimse_status import InstanceRefused, StorageExhausted
 from node.durable_files import sync_file, sync_folder
@@ -23,6 +23,7 @@ from node.image_folders import ImageFolders
 from node.instance_header import InstanceHeader
 from node.journal import Journal
 from node.journal_replay import JOURNAL, entry_of
+from node.part10 import holds
 from node.settlement import Settlement
 
 _log = structlog.get_logger()

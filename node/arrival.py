@@ -4,19 +4,17 @@ import errno
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from io import SEEK_CUR, SEEK_SET
 from pathlib import Path
-from struct import Struct
 from typing import BinaryIO, Protocol
 
 import structlog
 import xxhash
 
-from mammography.results.composed import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.data_set_digest import data_set_digest
 from node.dimse_status import InstanceRefused, StorageExhausted
 from node.durable_files import sync_file
+from node.part10 import Announcement, part10_header
 
 _log = structlog.get_logger()
 
@@ -27,25 +25,9 @@ SMALL_BYTES = 128 << 10
 
 _STEP_BYTES = 2 << 20
 """After so many the disk is told to begin."""
-_LONGEST_META_TEXT = 64
-"""Characters of a UID (PS3.5 9.1); a command may say anything."""
 _MOST_PIECES = 1000
 """Of one call to the system; more are joined first (IOV_MAX is 1024)."""
-_LONGEST_HEADER = 1024
-"""Bytes before the data set; some 350."""
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-_META_ELEMENT = Struct("<HH2sH")
-_LONG_META_ELEMENT = Struct("<HH2sHI")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Announcement:
-    """What the command and the association say of an instance before its data set comes."""
-
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
-    calling_ae_title: str
 
 
 class DataSet(Protocol):
@@ -308,39 +290,6 @@ class WrittenDataSet:
     def tell(self) -> int:
         """Return the place."""
         return self._place
-
-
-def part10_header(announced: Announcement) -> bytes:
-    """Return preamble and File Meta Information, written by us (PS3.10 7.1)."""
-    elements = b"".join(
-        [
-            _LONG_META_ELEMENT.pack(2, 0x0001, b"OB", 0, 2) + b"\0\1",
-            _meta(0x0002, b"UI", announced.sop_class_uid),
-            _meta(0x0003, b"UI", announced.sop_instance_uid),
-            _meta(0x0010, b"UI", announced.transfer_syntax_uid),
-            _meta(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
-            _meta(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
-            _meta(0x0016, b"AE", announced.calling_ae_title),
-        ]
-    )
-    group_length = _META_ELEMENT.pack(2, 0x0000, b"UL", 4) + len(elements).to_bytes(4, "little")
-    return bytes(128) + b"DICM" + group_length + elements
-
-
-def _meta(element: int, representation: bytes, text: str) -> bytes:
-    value = text.encode("ascii", "replace")[:_LONGEST_META_TEXT]
-    if len(value) % 2:
-        value += b"\0" if representation == b"UI" else b" "
-    return _META_ELEMENT.pack(2, element, representation, len(value)) + value
-
-
-def holds(path: Path, data_set_bytes: int) -> bool:
-    """Return whether a file of ours is there and as long as one with so long a data set must be."""
-    try:
-        size = path.stat().st_size
-    except OSError:
-        return False
-    return data_set_bytes < size <= data_set_bytes + _LONGEST_HEADER
 
 
 def write_all(descriptor: int, pieces: Sequence[bytes | bytearray | memoryview]) -> int:

@@ -26,11 +26,11 @@ from mammography.ledger.engine import Ledger
 from mammography.ledger.signals import SignalSource, record_signal
 from mammography.ledger.tables import CommitmentRequestRow, InstanceRow
 from mammography.uid import lawful
-from node.arrival import holds
 from node.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, REQUEST_STORAGE_COMMITMENT
 from node.delivery import GIVE_UP_AFTER, back_off, clock_from
 from node.dimse_status import INVALID_ARGUMENT_VALUE, NO_SUCH_ACTION, NO_SUCH_SOP_INSTANCE
 from node.operations import Answer, Operation, OperationRefused, OutgoingEvent, understand
+from node.part10 import holds
 from node.requestor import Lanes, NoAssociation, NothingAccepted, association, propose
 
 ALL_COMMITTED, SOME_FAILED = 1, 2

@@ -15,7 +15,6 @@ from pydicom.uid import UID
 from pynetdicom.dsutils import decode, encode
 from sqlalchemy.exc import SQLAlchemyError
 
-from node.arrival import Announcement
 from node.dimse_status import (
     NO_SUCH_SOP_CLASS,
     PROCESSING_FAILURE,
@@ -36,6 +35,7 @@ from node.negotiation import (
     negotiate,
 )
 from node.operations import Answer, Operation, OperationRefused, Operations, OutgoingEvent, understand
+from node.part10 import Announcement
 from node.porter import Call
 from node.tls import finish_sending
 from node.wire.bypass import GrowingFile

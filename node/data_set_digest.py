@@ -6,13 +6,12 @@ file, and only once somebody asks: while images come their bytes need not be see
 
 from collections.abc import Iterator
 from pathlib import Path
-from struct import Struct
 
 import xxhash
 
+from node.part10 import data_set_begin
+
 _PIECE_BYTES = 1 << 20
-_META_BEGIN = Struct("<128x4sHH2sHI")
-"""Preamble, "DICM" and File Meta Information Group Length (0002,0000), PS3.10 7.1."""
 
 
 class DataSetDigest:
@@ -34,10 +33,10 @@ class DataSetDigest:
         """
         digest = xxhash.xxh3_128()
         with self._path.open("rb", buffering=0) as file:
-            header = file.read(_META_BEGIN.size)
-            if len(header) < _META_BEGIN.size:
+            begin = data_set_begin(file)
+            if begin is None:
                 return
-            file.seek(_META_BEGIN.size + int(_META_BEGIN.unpack(header)[-1]))
+            file.seek(begin)
             while piece := file.read(_PIECE_BYTES):
                 digest.update(piece)
                 yield len(piece)

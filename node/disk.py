@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from mammography.ledger.stored import kept_by_state, kept_since
 from mammography.study import StudyState
+from node.journal_replay import JOURNAL
 
 MINIMUM_FREE_BYTES = 1 << 30
 """What the disk keeps free for results and for the ledger: below it no instance is accepted (0xA700, PS3.4 table B.2-1)."""
@@ -35,6 +36,8 @@ class DiskReport:
     results: Held
     quarantine: Held
     incoming: Held
+    journal: Held
+    """Of the last small images, until the system has written them: files that are written over and over."""
     free_bytes: int
     total_bytes: int
     frees: Mapping[timedelta, Held] | None
@@ -68,6 +71,7 @@ def disk_report(
         results=held_in(results),
         quarantine=held_in([data_dir / "quarantine"]),
         incoming=held_in([data_dir / "incoming"]),
+        journal=held_in([data_dir / JOURNAL]),
         free_bytes=usage.free,
         total_bytes=usage.total,
         frees=None if age is None else {horizon: _due_until(due, now + horizon) for horizon in HORIZONS},

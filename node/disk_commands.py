@@ -56,6 +56,7 @@ def _facts(report: "DiskReport", data_dir: Path) -> dict[str, Any]:
         "results": _held(report.results),
         "quarantine": _held(report.quarantine),
         "incoming": _held(report.incoming),
+        "journal": _held(report.journal),
         "retention": None
         if frees is None
         else {
@@ -90,6 +91,7 @@ def _print(report: "DiskReport", data_dir: Path, kept_for: timedelta | str) -> N
         ("results", report.results),
         ("quarantine", report.quarantine),
         ("half received", report.incoming),
+        ("journal", report.journal),
     ]
     for kind, held in kinds:
         table.add_row(kind, str(held.files), size(held.bytes))

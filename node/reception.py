@@ -13,12 +13,13 @@ from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import Recorded, record_refusal
 from mammography.uid import lawful
 from node.acceptance import Acceptance, in_one_line
-from node.arrival import Announcement, Arrival, exhausted
+from node.arrival import Arrival, exhausted
 from node.dimse_status import InstanceMismatch, InstanceRefused, StorageExhausted
 from node.disk import MINIMUM_FREE_BYTES
 from node.instance_header import InstanceHeader, read_instance_header
 from node.journal_replay import RECEIVERS, replay_journals
 from node.metrics import INSTANCES, KEEPING_SECONDS
+from node.part10 import Announcement
 from node.presence import Presence
 from node.quarantine import Quarantine
 from node.survival import Survives

@@ -22,8 +22,8 @@ from mammography.ledger.engine import Ledger
 from mammography.ledger.stored import hold_arrivals, kept_instances, studies_after
 from mammography.ledger.studies import record_refusal
 from mammography.ledger.tables import InstanceRow
-from node.arrival import holds
 from node.journal_replay import replay_journals
+from node.part10 import holds
 from node.quarantine import Quarantine
 from node.reception import QUARANTINE
 from node.retention import image_uid, remove_deleted

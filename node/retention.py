@@ -17,9 +17,9 @@ from mammography.ledger.retention import (
 )
 from mammography.ledger.tables import InstanceRow
 from mammography.study import StudyState
-from node.arrival import holds
 from node.data_set_digest import DataSetDigest
 from node.metrics import IMAGES_DELETED
+from node.part10 import holds
 
 BETWEEN_LOOKS = timedelta(minutes=1)
 STUDIES_A_LOOK = 20

@@ -14,10 +14,11 @@ from uuid import uuid4
 import structlog
 
 from node.annex import Annex
-from node.arrival import Announcement, part10_header, write_all
+from node.arrival import write_all
 from node.association import Acceptor, Limits
 from node.dimse_status import StorageExhausted
 from node.hall import Offer
+from node.part10 import Announcement, part10_header
 
 
 class _File:

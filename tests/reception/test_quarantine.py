@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from mammography.command_line import command_line
-from node.arrival import Announcement, Arrival
+from node.arrival import Arrival
+from node.part10 import Announcement
 from node.quarantine import Quarantine
 from tests.reception.conftest import ListeningNode
 from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram, uid

@@ -18,8 +18,9 @@ from pydicom.uid import (
 from pynetdicom import ALL_TRANSFER_SYNTAXES, build_context
 from pynetdicom.sop_class import Verification
 
-from node.arrival import SMALL_BYTES, Announcement, Arrival, part10_header
+from node.arrival import SMALL_BYTES, Arrival
 from node.data_set_digest import data_set_digest
+from node.part10 import Announcement, part10_header
 from tests.reception.conftest import ListeningNode
 from tests.reception.mammograms import (
     BASIC_TEXT_SR,

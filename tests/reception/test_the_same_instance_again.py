@@ -12,8 +12,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import history_of, instances_of
-from node.arrival import SMALL_BYTES, Announcement
+from node.arrival import SMALL_BYTES
 from node.data_set_digest import data_set_digest
+from node.part10 import Announcement
 from node.presence import Presence
 from node.reception import Reception
 from tests.reception.conftest import ListeningNode

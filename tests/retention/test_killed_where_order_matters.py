@@ -17,10 +17,11 @@ from mammography.ledger.engine import Ledger
 from mammography.ledger.retention import give_up_images, remember_digests
 from mammography.ledger.studies import refusals
 from mammography.study import StudyState
-from node.arrival import Announcement, Arrival, holds
+from node.arrival import Arrival
 from node.commitment_provider import judge_commitment
 from node.data_set_digest import data_set_digest
 from node.image_folders import ImageFolders
+from node.part10 import Announcement, holds
 from node.repair import AGAIN_AFTER, MOST_ORPHANS, SETTLED_AFTER, Repair
 from node.retention import answered_states, remove_deleted
 from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram, screening_set, uid
@@ -246,7 +247,7 @@ def test_a_file_that_is_lost_is_put_back_before_the_same_bytes_are_acknowledged(
     assert len(store.history("put-back")) == history
 
 
-@pytest.mark.parametrize("left", [0, 100, 500])
+@pytest.mark.parametrize("left", [0, 100, 500, -1])
 def test_a_file_that_was_cut_short_is_whole_again_once_its_image_is_sent_again(store: Store, left: int):
     """Its digest was never taken: what is left of it is not other content, and makes no conflict."""
     store.take_set("cut")

@@ -1,6 +1,7 @@
 """What the data folder holds, what is free, and what retention frees when: for a person, a machine, Prometheus."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from mammography.command_line import command_line
 from mammography.study import StudyState
 from node.console.measures import Measures
 from node.disk import MINIMUM_FREE_BYTES
+from node.journal import FILE_BYTES
 from tests.reception.mammograms import mammogram
 from tests.retention.conftest import Store
 
@@ -54,6 +56,7 @@ def test_a_machine_is_told_every_figure(store: Store, settings: Path):
     assert said["results"] == {"files": 1, "bytes": 1000}
     assert said["quarantine"] == {"files": 1, "bytes": 77}
     assert said["incoming"] == {"files": 0, "bytes": 0}
+    assert said["journal"] == {"files": 1, "bytes": FILE_BYTES}
     assert said["refused_below_bytes"] == MINIMUM_FREE_BYTES
     assert 0 < said["free_bytes"] < said["total_bytes"]
     within = said["retention"]["frees_within_days"]
@@ -68,6 +71,7 @@ def test_a_person_is_told_in_words(settings: Path):
     assert "below 1.1 GB no instance is accepted (A700H)" in said
     assert "images of studies that are committed" in said
     assert "images of studies that are reading" not in said
+    assert re.search(r"^journal +1 +16\.8 MB$", said, re.MULTILINE)
     assert "within 30 days: 5 images, " in said
     assert "30 days after their answer is where it belongs" in said
     assert "now: 1 image, " in said
