@@ -191,6 +191,8 @@ class Acceptance:
             whole = path.with_name(each.arrival.path.name)
             os.link(each.arrival.in_file(), whole)
             whole.replace(path)
+            if each.path != path:  # the same bytes, set beside what was left of the file
+                each.path.unlink(missing_ok=True)
             if self._sync:
                 sync_folder(path.parent)
             _log.warning("file-put-back", sop_instance_uid=each.instance.sop_instance_uid)

@@ -18,7 +18,7 @@ class DataSetDigest:
     """The digest of the data set in a file that this node wrote, taken piece by piece.
 
     Each step of the iteration is the bytes that it read; `digest` is in 32 hexadecimal digits once the iteration is over. Of a file that a power cut
-    left without a whole header it is empty: no data set has that.
+    left without a header of ours it is empty: no data set has that.
     """
 
     def __init__(self, path: Path) -> None:

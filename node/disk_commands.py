@@ -91,7 +91,7 @@ def _print(report: "DiskReport", data_dir: Path, kept_for: timedelta | str) -> N
         ("results", report.results),
         ("quarantine", report.quarantine),
         ("half received", report.incoming),
-        ("journal", report.journal),
+        ("journal of small images", report.journal),
     ]
     for kind, held in kinds:
         table.add_row(kind, str(held.files), size(held.bytes))

@@ -19,6 +19,8 @@ def test_no_port_is_given_twice():
 
 def test_the_system_gives_none_of_them_to_whoever_asks_for_any():
     lowest, _ = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    if lowest < free_ports.LAST:
+        pytest.skip(f"This system gives away ports from {lowest} on (ip_local_port_range).")
     assert all(1024 < free_port() < lowest for _ in range(200))
 
 

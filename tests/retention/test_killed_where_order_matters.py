@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -247,16 +248,29 @@ def test_a_file_that_is_lost_is_put_back_before_the_same_bytes_are_acknowledged(
     assert len(store.history("put-back")) == history
 
 
-@pytest.mark.parametrize("left", [0, 100, 500, -1])
-def test_a_file_that_was_cut_short_is_whole_again_once_its_image_is_sent_again(store: Store, left: int):
-    """Its digest was never taken: what is left of it is not other content, and makes no conflict."""
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda content: content[:0],
+        lambda content: content[:100],
+        lambda content: content[:500],
+        lambda content: content[:-1],
+        lambda content: bytes(len(content)),
+    ],
+    ids=["empty", "header", "half", "last byte", "zeros"],
+)
+def test_a_file_that_was_damaged_is_whole_again_once_its_image_is_sent_again(
+    store: Store, damaged: Callable[[bytes], bytes]
+):
+    """Its digest was never taken: what is left of it is not other content, makes no conflict and leaves nothing beside."""
     store.take_set("cut")
     image = mammogram("cut", "L CC")
     path = store.folder("cut") / f"{image.SOPInstanceUID}.dcm"
     content = path.read_bytes()
-    path.write_bytes(content[:left])
+    path.write_bytes(damaged(content))
     store.take(image)
     assert path.read_bytes() == content
+    assert len(store.files("cut")) == 4
     with store.ledger.read() as session:
         assert not alarms(session)
 

@@ -71,7 +71,7 @@ def test_a_person_is_told_in_words(settings: Path):
     assert "below 1.1 GB no instance is accepted (A700H)" in said
     assert "images of studies that are committed" in said
     assert "images of studies that are reading" not in said
-    assert re.search(r"^journal +1 +16\.8 MB$", said, re.MULTILINE)
+    assert re.search(r"^journal of small images +1 +16\.8 MB$", said, re.MULTILINE)
     assert "within 30 days: 5 images, " in said
     assert "30 days after their answer is where it belongs" in said
     assert "now: 1 image, " in said
