@@ -24,7 +24,8 @@ def test_the_system_gives_none_of_them_to_whoever_asks_for_any():
     lowest, _ = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     if lowest < USUAL_LOWEST:
         pytest.skip(f"This system gives away ports from {lowest} on (ip_local_port_range).")
-    assert all(1024 < free_port() < lowest for _ in range(200))
+    assert 1024 < free_ports.FIRST < free_ports.LAST <= lowest
+    assert all(free_ports.FIRST <= free_port() < free_ports.LAST for _ in range(200))
 
 
 def test_a_port_that_somebody_listens_on_is_left_out(monkeypatch):
