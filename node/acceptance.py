@@ -16,7 +16,7 @@ from mammography.ledger.studies import ArrivedInstance, Recorded, record_instanc
 from mammography.ledger.transaction import Transaction
 from node.arrival import Arrival, exhausted
 from node.data_set_digest import data_set_digest
-from node.dimse_status import InstanceRefused, StorageExhausted
+from node.dimse_status import InstanceRefused, Refusal, StorageExhausted
 from node.durable_files import sync_file, sync_folder
 from node.group_commit import GroupCommit
 from node.image_folders import ImageFolders
@@ -27,6 +27,13 @@ from node.part10 import holds
 from node.settlement import Settlement
 
 _log = structlog.get_logger()
+
+
+class Examined(NamedTuple):
+    """A sealed arrival, and what its header says."""
+
+    arrival: Arrival
+    header: InstanceHeader
 
 
 class _Named(NamedTuple):
@@ -55,22 +62,30 @@ class Acceptance:
         self._journal = Journal(data_dir / JOURNAL, process, settle=self._settlement)
         self._group = GroupCommit(self._accept)
 
-    def accept(self, arrival: Arrival, header: InstanceHeader, *, received_at: datetime) -> Recorded:
-        """Name a sealed arrival, make it durable, and bring it into the ledger.
+    def accept(
+        self, examined: Iterable[Examined], *, received_at: datetime
+    ) -> Sequence[Recorded | Exception]:
+        """Name sealed arrivals, make them durable, and bring them into the ledger; return what became of each, in their order.
 
-        Raises:
-            InstanceRefused: if there is no name left for it.
-            StorageExhausted: if the disk or the ledger does not take it now.
+        An exception among these is InstanceRefused where there is no name left for it, StorageExhausted where the disk or the ledger
+        does not take it now, or Abandoned.
         """
-        naming: _Naming = partial(self._named, arrival, header, received_at)
-        if not arrival.is_small:
-            naming = partial(_same, naming())
-        return self._group.submit(naming)
+        return self._group.submit([self._naming(*each, received_at) for each in examined])
 
     def close(self) -> None:
         """Settle what only the journal makes durable; nothing may be accepted after that."""
         self._journal.close()
         self._settlement.close()
+
+    def _naming(self, arrival: Arrival, header: InstanceHeader, received_at: datetime) -> _Naming:
+        """Return what gives an arrival its name: a large one has it then."""
+        naming: _Naming = partial(self._named, arrival, header, received_at)
+        if arrival.is_small:
+            return naming
+        try:
+            return partial(_same, naming())
+        except (InstanceRefused, StorageExhausted) as refusal:
+            return partial(_refused, refusal)
 
     def _named(self, arrival: Arrival, header: InstanceHeader, received_at: datetime) -> _Named:
         try:
@@ -213,6 +228,10 @@ def in_one_line(failure: SQLAlchemyError) -> str:
 
 def _same(named: _Named) -> _Named:
     return named
+
+
+def _refused(refusal: Refusal) -> _Named:
+    raise refusal
 
 
 def _sync_folders(folders: Iterable[Path]) -> None:

@@ -1,13 +1,15 @@
 """One association, from the request for it to the end of its connection."""
 
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from io import BytesIO
 from time import monotonic
-from typing import Generic, Protocol, TypeVar
+from typing import Generic
 
 import structlog
 from pydicom.dataset import Dataset
@@ -15,18 +17,20 @@ from pydicom.uid import UID
 from pynetdicom.dsutils import decode, encode
 from sqlalchemy.exc import SQLAlchemyError
 
+from node.arrival import SMALL_BYTES
+from node.desk import Desk, Elsewhere
 from node.dimse_status import (
     NO_SUCH_SOP_CLASS,
     PROCESSING_FAILURE,
     SOP_CLASS_NOT_SUPPORTED,
     SUCCESS,
     UNRECOGNIZED_OPERATION,
-    InstanceRefused,
+    Refusal,
     ServiceStatus,
-    StorageExhausted,
     answer_to,
     error_comment,
 )
+from node.incoming import Brought, Incoming, InstanceStore
 from node.metrics import ASSOCIATION_SECONDS, ASSOCIATIONS, RECEIVED_BYTES
 from node.negotiation import (
     VERIFICATION,
@@ -38,7 +42,6 @@ from node.operations import Answer, Operation, OperationRefused, Operations, Out
 from node.part10 import Announcement
 from node.porter import Call
 from node.tls import finish_sending
-from node.wire.bypass import GrowingFile
 from node.wire.command_set import (
     ACTION_TYPE_ID,
     EVENT_TYPE_ID,
@@ -61,6 +64,7 @@ from node.wire.pdu import (
     command_pdus,
     data_set_pdus,
 )
+from node.wire.small_message import Content
 
 _log = structlog.get_logger()
 
@@ -75,69 +79,6 @@ _FAREWELL_SECONDS = 1.0
 _LAST_READ = 64 << 10
 
 
-class IncomingInstance(GrowingFile, Protocol):
-    """An instance that is on its way in."""
-
-    def write(self, *pieces: bytes | memoryview) -> None:
-        """Take the next pieces of its data set; never raises."""
-
-    def refuse(self, refusal: StorageExhausted) -> None:
-        """Drop what came and what will come; it is not kept, for this reason."""
-
-    def discard(self) -> None:
-        """Forget it; what was kept stays."""
-
-
-Incoming = TypeVar("Incoming", bound=IncomingInstance)
-
-
-class InstanceStore(Protocol[Incoming]):
-    """Where instances go."""
-
-    def begin(self, announced: Announcement) -> Incoming:
-        """Begin to take an instance in; never raises."""
-
-    def keep(self, arrival: Incoming, *, now: datetime) -> str:
-        """Keep an instance that is complete, and return its Study Instance UID.
-
-        Raises:
-            InstanceRefused, StorageExhausted: if it is not kept.
-        """
-
-
-class _Counted:
-    """An instance on its way in whose bytes `take` allows or not; `bytes` is how many were asked for."""
-
-    def __init__(self, arrival: IncomingInstance, take: Callable[[int], bool]) -> None:
-        self._arrival, self._take = arrival, take
-        self.in_large_pieces = arrival.in_large_pieces
-        self.bytes = 0
-
-    @property
-    def descriptor(self) -> int:
-        """Of its file."""
-        return self._arrival.descriptor
-
-    def write(self, pieces: list[memoryview]) -> None:
-        """Count and append pieces."""
-        self._count(sum(map(len, pieces)))
-        self._arrival.write(*pieces)
-
-    def moved(self, count: int) -> None:
-        """Count bytes that are in its file."""
-        self._count(count)
-        self._arrival.moved(count)
-
-    def fail(self, failure: OSError) -> None:
-        """Drop it."""
-        self._arrival.fail(failure)
-
-    def _count(self, came: int) -> None:
-        self.bytes += came
-        if not self._take(came):
-            self._arrival.refuse(StorageExhausted("You have too much in flight: send it again later."))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services(Generic[Incoming]):
     """Whom a conversation passes on what it is told."""
@@ -145,6 +86,8 @@ class Services(Generic[Incoming]):
     store: InstanceStore[Incoming]
     on_stored: Callable[[str], None]
     """Called with the Study Instance UID of each instance that was stored, before its answer."""
+    desk: Desk[Incoming]
+    """Where it is served as long as it brings small instances into `store`."""
     operations: Operations
     take: Callable[[int], bool]
     """Counts bytes that arrived and are not answered for; returns whether the caller may have so many."""
@@ -155,7 +98,7 @@ class Services(Generic[Incoming]):
 
 
 class Conversation(Generic[Incoming]):
-    """One association with one caller, in one thread."""
+    """One association with one caller, in one thread, or at the desk while that thread waits."""
 
     def __init__(
         self,
@@ -172,6 +115,7 @@ class Conversation(Generic[Incoming]):
         self._events: dict[int, OutgoingEvent] = {}
         self._event_number = 0
         self._stored = self._refused = 0
+        self._brings_small = False
 
     def hold(self, request: bytes) -> None:
         """Answer the request for the association, then message after message, until it ends."""
@@ -180,6 +124,9 @@ class Conversation(Generic[Incoming]):
         try:
             self._begin(negotiate(request, storage_classes=self._services.storage_classes))
             while True:
+                if self._brings_small and self._inbox.is_empty:
+                    self._brings_small = False
+                    self._services.desk.serve(self)
                 self._answer(self._inbox.next_command())
         except Released:
             ended = "released"
@@ -240,38 +187,93 @@ class Conversation(Generic[Incoming]):
         else:
             self._operate(command, context, information)
 
+    def fileno(self) -> int:
+        """Return the descriptor of its socket."""
+        return self._connection.fileno()
+
+    def next_small(self) -> Brought[Incoming] | None:
+        """Take what came, without waiting, and return the next small instance once it is whole.
+
+        Raises:
+            Elsewhere: if something else comes.
+        """
+        content = self._inbox.look(SMALL_BYTES)
+        if content is Content.OTHER:
+            raise Elsewhere(_nothing)
+        if content is Content.BEGUN:
+            return None
+        command = self._inbox.next_command()
+        context = self._contexts.get(command.context_id)
+        if context is None or not _is_plain_store(command, context):
+            raise Elsewhere(partial(self._answer, command))
+        brought = self._brought(command, context)
+        try:
+            self._inbox.pass_data_set(command.context_id, brought.write, brought)
+        except BaseException:
+            brought.leave()
+            raise
+        return brought
+
+    def conclude(self, brought: Brought[Incoming], outcome: str | Refusal) -> None:
+        """Answer for an instance, without waiting.
+
+        Raises:
+            Elsewhere: if it is refused, if the other side does not take the answer, or if more came already.
+        """
+        if isinstance(outcome, Exception):
+            raise Elsewhere(partial(self._refuse, brought, outcome))
+        brought.leave()
+        self._count_stored(outcome)
+        answer = self._response(brought.command, SUCCESS)
+        with suppress(OSError):  # whoever sends the rest will hear why
+            answer = answer[self._connection.send(answer, socket.MSG_DONTWAIT) :]
+        if answer or not self._inbox.is_empty:
+            raise Elsewhere(partial(self._transmit, answer))
+
     def _store(self, command: Command, context: AcceptedContext) -> None:
         """Take a C-STORE's data set to the store as it comes, and answer success only once it is kept."""
-        arrival = self._services.store.begin(
-            Announcement(
-                sop_class_uid=command.sop_class_uid,
-                sop_instance_uid=command.sop_instance_uid,
-                transfer_syntax_uid=context.transfer_syntax,
-                calling_ae_title=self._call.calling_ae_title,
-            )
-        )
-        counted = _Counted(arrival, self._services.take)
+        brought = self._brought(command, context)
         try:
             if command.has_data_set:
-                self._inbox.pass_data_set(command.context_id, counted.write, counted)
+                self._inbox.pass_data_set(command.context_id, brought.write, brought)
             if command.sop_class_uid not in ("", context.abstract_syntax):
                 self._respond(command, SOP_CLASS_NOT_SUPPORTED)
                 return
-            self._keep(command, arrival)
+            is_small = brought.arrival.is_small
+            (outcome,) = self._services.store.accept([brought.arrival], now=_now())
+            if isinstance(outcome, Exception):
+                self._refuse(brought, outcome)
+                return
+            self._count_stored(outcome)
+            self._respond(command, SUCCESS)
+            self._brings_small = is_small and not isinstance(self._connection, ssl.SSLSocket)
         finally:
-            arrival.discard()
-            self._services.give_back(counted.bytes)
+            brought.leave()
 
-    def _keep(self, command: Command, arrival: Incoming) -> None:
-        try:
-            study_instance_uid = self._services.store.keep(arrival, now=_now())
-        except (InstanceRefused, StorageExhausted) as refusal:
-            self._refused += 1
-            self._respond(command, answer_to(refusal), comment=error_comment(refusal))
-            return
+    def _brought(self, command: Command, context: AcceptedContext) -> Brought[Incoming]:
+        """Begin to take in what a C-STORE brings."""
+        announced = Announcement(
+            sop_class_uid=command.sop_class_uid,
+            sop_instance_uid=command.sop_instance_uid,
+            transfer_syntax_uid=context.transfer_syntax,
+            calling_ae_title=self._call.calling_ae_title,
+        )
+        services = self._services
+        return Brought(
+            command, services.store.begin(announced), take=services.take, give_back=services.give_back
+        )
+
+    def _count_stored(self, study_instance_uid: str) -> None:
         self._stored += 1
         self._services.on_stored(study_instance_uid)
-        self._respond(command, SUCCESS)
+
+    def _refuse(self, brought: Brought[Incoming], refusal: Refusal) -> None:
+        try:
+            self._refused += 1
+            self._services.store.refuse(brought.arrival, refusal, now=_now())
+            self._respond(brought.command, answer_to(refusal), comment=error_comment(refusal))
+        finally:
+            brought.leave()
 
     def _operate(self, command: Command, context: AcceptedContext, information: bytes) -> None:
         """Let somebody do what is asked, answer it, and report what is to be reported."""
@@ -344,13 +346,17 @@ class Conversation(Generic[Incoming]):
             _log.error("ledger-away", reason=type(failure).__name__)
 
     def _respond(self, command: Command, status: ServiceStatus, *, comment: str = "") -> None:
+        self._transmit(self._response(command, status, comment=comment))
+
+    def _response(self, command: Command, status: ServiceStatus, *, comment: str = "") -> bytes:
+        """Return the PDUs of an answer."""
         extra = {
             element: command.elements[element]
             for element in (EVENT_TYPE_ID, ACTION_TYPE_ID)
             if element in command.elements
         }
         response = response_to(command, status.code, comment=comment, extra=extra)
-        self._transmit(command_pdus(command.context_id, response, self._longest_pdu))
+        return command_pdus(command.context_id, response, self._longest_pdu)
 
     def _transmit(self, pdus: bytes) -> None:
         try:
@@ -387,6 +393,16 @@ def _decoded(encoded: bytes, transfer_syntax: UID) -> Dataset:
         transfer_syntax.is_little_endian,
         transfer_syntax.is_deflated,
     )
+
+
+def _is_plain_store(command: Command, context: AcceptedContext) -> bool:
+    """Return whether a command is a C-STORE with a data set of the presentation context's own SOP class."""
+    is_store = command.field == CommandField.C_STORE and context.is_storage and command.has_data_set
+    return is_store and command.sop_class_uid in ("", context.abstract_syntax)
+
+
+def _nothing() -> None:
+    """There is no rest."""
 
 
 def _now() -> datetime:

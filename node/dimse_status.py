@@ -16,6 +16,10 @@ class StorageExhausted(Exception):
     """We cannot keep the instance now; the sender may send the same again later."""
 
 
+Refusal = InstanceRefused | StorageExhausted
+"""Why an instance is not kept."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceStatus:
     """One status of a response."""
@@ -75,7 +79,7 @@ ANSWERS: Mapping[type[Exception], ServiceStatus] = {
 """Which refusal is answered with which status."""
 
 
-def answer_to(refusal: InstanceRefused | StorageExhausted) -> ServiceStatus:
+def answer_to(refusal: Refusal) -> ServiceStatus:
     """Return the status that tells a sender of a refusal: its own row of ANSWERS, or its nearest parent's."""
     return next(ANSWERS[kind] for kind in type(refusal).__mro__ if kind in ANSWERS)
 

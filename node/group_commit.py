@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -13,11 +14,11 @@ class Abandoned(Exception):
 
 
 class _Place(Generic[Item, Outcome]):
-    """Where one thread waits: for its outcome, or to be the next that works for all."""
+    """Where one thread waits: for its outcomes, or to be the next that works for all."""
 
-    def __init__(self, item: Item) -> None:
-        self.item = item
-        self.outcome: Outcome | Exception | None = None
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.items = items
+        self.outcomes: Sequence[Outcome | Exception] = ()
         self.called = threading.Lock()
         """Held until this thread is called: cheaper than an event, which makes a lock for each that waits."""
         self.called.acquire()
@@ -26,8 +27,8 @@ class _Place(Generic[Item, Outcome]):
 class GroupCommit(Generic[Item, Outcome]):
     """Lets threads share a piece of work whose price hardly depends on how much it is about.
 
-    `work` is given the items of all who wait, in their order, and returns an outcome for each, or the exception
-    that this one shall be raised. While it runs, those who come form the next group.
+    `work` is given the items of all who wait, in their order, and returns an outcome for each, which may be an
+    exception. While it runs, those who come form the next group.
     """
 
     def __init__(self, work: Callable[[Sequence[Item]], Sequence[Outcome | Exception]]) -> None:
@@ -36,37 +37,32 @@ class GroupCommit(Generic[Item, Outcome]):
         self._busy = False
         self._queue: list[_Place[Item, Outcome]] = []
 
-    def submit(self, item: Item) -> Outcome:
-        """Have an item worked on together with others, and return its outcome.
-
-        Raises:
-            Exception: what `work` returned for it, or Abandoned.
-        """
-        place = _Place[Item, Outcome](item)
+    def submit(self, items: Sequence[Item]) -> Sequence[Outcome | Exception]:
+        """Have items worked on together with those of others, and return an outcome for each: that of `work`, or Abandoned."""
+        if not items:
+            return ()
+        place = _Place[Item, Outcome](items)
         with self._lock:
             self._queue.append(place)
-            if not self._busy:
-                self._busy = True
-                place.called.release()
-        place.called.acquire()
-        if place.outcome is None:
+            waits, self._busy = self._busy, True
+        if waits:
+            place.called.acquire()
+        if not place.outcomes:
             self._work_for_all()
-        if isinstance(place.outcome, Exception):
-            raise place.outcome
-        if place.outcome is None:
-            raise Abandoned("The group that it was in was given up.")
-        return place.outcome
+        return place.outcomes
 
     def _work_for_all(self) -> None:
         """Work for everybody who waits, then call them and the first of the next group."""
         with self._lock:
             group, self._queue = self._queue, []
-        outcomes: Sequence[Outcome | Exception] = [Abandoned("The work for its group failed.")] * len(group)
+        items = [item for place in group for item in place.items]
+        outcomes: Sequence[Outcome | Exception] = [Abandoned("The work for its group failed.")] * len(items)
         try:
-            outcomes = self._work([place.item for place in group])
+            outcomes = self._work(items)
         finally:
-            for place, outcome in zip(group, outcomes, strict=True):
-                place.outcome = outcome
+            left = iter(outcomes)
+            for place in group:
+                place.outcomes = list(islice(left, len(place.items)))
                 place.called.release()
             with self._lock:
                 self._busy = bool(self._queue)

@@ -8,7 +8,9 @@ from typing import Any, Protocol
 
 from structlog.contextvars import bound_contextvars
 
-from node.conversation import Conversation, InstanceStore, Services
+from node.conversation import Conversation, Services
+from node.desk import Desk
+from node.incoming import InstanceStore
 from node.operations import Operations
 from node.porter import Call
 from node.quota import Quota
@@ -52,6 +54,7 @@ class Hall:
     def __init__(self, offer: Offer, host: Host, *, quota: Quota, silence: timedelta) -> None:
         self._offer, self._host = offer, host
         self._quota, self._silence = quota, silence
+        self._desk = Desk(offer.store)
         self._lock = threading.Lock()
         self._open: dict[int, Conversation[Any]] = {}
 
@@ -62,6 +65,7 @@ class Hall:
             guest.call,
             services=Services(
                 store=self._offer.store,
+                desk=self._desk,
                 on_stored=lambda study_instance_uid: self._host.stored(guest.number, study_instance_uid),
                 operations=self._offer.operations,
                 storage_classes=self._offer.storage_classes,

@@ -2,9 +2,11 @@
 
 import itertools
 import shutil
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from time import monotonic
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,9 +14,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import Recorded, record_refusal
 from mammography.uid import lawful
-from node.acceptance import Acceptance, in_one_line
+from node.acceptance import Acceptance, Examined, in_one_line
 from node.arrival import Arrival, exhausted
-from node.dimse_status import InstanceMismatch, InstanceRefused, StorageExhausted
+from node.dimse_status import InstanceMismatch, InstanceRefused, Refusal, StorageExhausted
 from node.disk import MINIMUM_FREE_BYTES
 from node.instance_header import InstanceHeader, read_instance_header
 from node.journal_replay import RECEIVERS, replay_journals
@@ -62,28 +64,47 @@ class Reception:
         path = self._incoming / f"{self._presence.name}-{next(self._numbers)}.part"
         return Arrival(announced, path, self._objection(announced), sync=self._syncs)
 
-    def keep(self, arrival: Arrival, *, now: datetime) -> str:
-        """Make an arrival durable: synced, named and in the ledger. Returns its Study Instance UID.
+    def accept(self, arrivals: Sequence[Arrival], *, now: datetime) -> Sequence[str | Refusal]:
+        """Make arrivals durable together: synced, named and in the ledger. Returns of each its Study Instance UID, or why it is not kept.
 
         The same bytes again change nothing; other bytes under a known SOP Instance UID are kept beside the
-        first, and the history says so. A refusal is recorded and logged; what is refused for its content goes into the
-        quarantine.
+        first, and the history says so. The arrivals are the caller's to discard; of a refused one, `refuse` has to be told first.
+        """
+        began = monotonic()
+        outcomes = [self._sealed(arrival) for arrival in arrivals]
+        whole = [outcome for outcome in outcomes if isinstance(outcome, Examined)]
+        recorded = iter(self._acceptance.accept(whole, received_at=now))
+        kept = [
+            self._accepted(outcome, next(recorded)) if isinstance(outcome, Examined) else outcome
+            for outcome in outcomes
+        ]
+        seconds = monotonic() - began
+        for _ in arrivals:
+            KEEPING_SECONDS.observe(seconds)
+        return kept
+
+    def refuse(self, arrival: Arrival, refusal: Refusal, *, now: datetime) -> None:
+        """Record and log that an instance is not kept; what is refused for its content goes into the quarantine."""
+        if isinstance(refusal, StorageExhausted):
+            INSTANCES.labels("exhausted").inc()
+            self._record_refusal(arrival, refusal, now)
+        else:
+            INSTANCES.labels("refused").inc()
+            self._record_refusal(arrival, refusal, now, quarantined=self._quarantine.keep(arrival, now=now))
+
+    def keep(self, arrival: Arrival, *, now: datetime) -> str:
+        """Accept one arrival, or refuse it, and discard it; returns its Study Instance UID.
 
         Raises:
             InstanceRefused: if the sender must change it before it sends it again.
             StorageExhausted: if it cannot be kept now.
         """
         try:
-            with KEEPING_SECONDS.time():
-                return self._keep(arrival, now)
-        except InstanceRefused as refusal:
-            INSTANCES.labels("refused").inc()
-            self._record_refusal(arrival, refusal, now, quarantined=self._quarantine.keep(arrival, now=now))
-            raise
-        except StorageExhausted as refusal:
-            INSTANCES.labels("exhausted").inc()
-            self._record_refusal(arrival, refusal, now)
-            raise
+            (outcome,) = self.accept([arrival], now=now)
+            if isinstance(outcome, Exception):
+                self.refuse(arrival, outcome, now=now)
+                raise outcome
+            return outcome
         finally:
             arrival.discard()
 
@@ -130,7 +151,7 @@ class Reception:
         """Settle what only the journal makes durable; nothing may be kept after that."""
         self._acceptance.close()
 
-    def _objection(self, announced: Announcement) -> InstanceRefused | StorageExhausted | None:
+    def _objection(self, announced: Announcement) -> Refusal | None:
         """Return why an instance is refused before its data set comes."""
         for name, uid in (
             ("SOP Class UID", announced.sop_class_uid),
@@ -147,19 +168,30 @@ class Reception:
             return StorageExhausted("The disk is full: nothing more is accepted.")
         return None
 
-    def _keep(self, arrival: Arrival, now: datetime) -> str:
-        arrival.seal()
-        if not arrival.bytes:
-            raise InstanceRefused("The command came without a data set.")
-        header = self._examine(arrival)
-        recorded = self._acceptance.accept(arrival, header, received_at=now)
-        _COUNTED[recorded].inc()
+    def _sealed(self, arrival: Arrival) -> Examined | Refusal:
+        """Seal an arrival and read its header, or return why it is not kept."""
+        try:
+            arrival.seal()
+            if not arrival.bytes:
+                return InstanceRefused("The command came without a data set.")
+            return Examined(arrival, self._examine(arrival))
+        except (InstanceRefused, StorageExhausted) as refusal:
+            return refusal
+
+    def _accepted(self, examined: Examined, outcome: Recorded | Exception) -> str | Refusal:
+        """Count and log what became of an instance; return its Study Instance UID, or why it is not kept."""
+        if isinstance(outcome, InstanceRefused | StorageExhausted):
+            return outcome
+        if isinstance(outcome, Exception):
+            raise outcome
+        _COUNTED[outcome].inc()
+        header = examined.header
         self._log.debug(
             "instance-stored",
             sop_instance_uid=header.sop_instance_uid,
             study_instance_uid=header.study_instance_uid,
-            bytes=arrival.bytes,
-            recorded=recorded.value,
+            bytes=examined.arrival.bytes,
+            recorded=outcome.value,
         )
         return header.study_instance_uid
 
@@ -181,7 +213,7 @@ class Reception:
     def _record_refusal(
         self,
         arrival: Arrival,
-        refusal: InstanceRefused | StorageExhausted,
+        refusal: Refusal,
         now: datetime,
         *,
         quarantined: str = "",

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
@@ -16,7 +17,7 @@ import structlog
 from node.annex import Annex
 from node.arrival import write_all
 from node.association import Acceptor, Limits
-from node.dimse_status import StorageExhausted
+from node.dimse_status import Refusal, StorageExhausted
 from node.hall import Offer
 from node.part10 import Announcement, part10_header
 
@@ -25,6 +26,7 @@ class _File:
     """One instance as a file on a memory disk."""
 
     in_large_pieces = False
+    is_small = False
 
     def __init__(self, announced: Announcement, folder: Path) -> None:
         self.name = folder / f"{announced.sop_instance_uid}.dcm"
@@ -62,11 +64,15 @@ class _Folder:
         """Begin a file."""
         return _File(announced, self._folder)
 
-    def keep(self, arrival: _File, *, now: datetime) -> str:
-        """Give it its name; every instance belongs to one study here."""
+    def accept(self, arrivals: Sequence[_File], *, now: datetime) -> Sequence[str | Refusal]:
+        """Give them their names; every instance belongs to one study here."""
         del now
-        arrival.path.rename(arrival.name)
-        return "1.2"
+        for arrival in arrivals:
+            arrival.path.rename(arrival.name)
+        return ["1.2"] * len(arrivals)
+
+    def refuse(self, arrival: _File, refusal: Refusal, *, now: datetime) -> None:
+        """Nothing is refused here."""
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ from node.wire.pdu import (
     ProtocolViolation,
     TooSlow,
 )
+from node.wire.small_message import Content, content_of
 
 BUFFER_BYTES = 512 << 10
 """Of one association: few calls to the system, and yet it stays in the processor's cache until it is written."""
@@ -130,6 +131,32 @@ class Inbox:
                 left -= len(piece)
         self._hand_over()
         self._taker = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing lies in the buffer."""
+        return self._start == self._end
+
+    def look(self, longest: int) -> Content:
+        """Receive what the socket has, without waiting, and return what the buffer then begins with.
+
+        For a socket without TLS, between two messages. It never raises: what went wrong shows when the next message is taken.
+        """
+        self._to_the_front()
+        try:
+            came = self._connection.recv_into(self._view[self._end :], 0, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return Content.BEGUN
+        except OSError:
+            return Content.OTHER
+        if not came:  # its end, or the buffer is full
+            return Content.OTHER
+        self.bytes += came
+        self._end += came
+        content = content_of(self._view[: self._end], longest)
+        if content is Content.BEGUN and self._small:
+            self._acknowledge()
+        return content
 
     def close(self) -> None:
         """Close the bypass; the connection is not ours to close."""
@@ -242,16 +269,24 @@ class Inbox:
     def _fill(self) -> None:
         """Receive what the socket has, after whatever was taken from the buffer was handed over."""
         self._hand_over()
+        self._to_the_front()
+        if self._bypass and self._bypass.bytes:
+            self._end += self._bypass.read_into(self._view[self._end :])
+            return
+        self._end += self._received(partial(self._connection.recv_into, self._view[self._end :]))
+        if self._small:
+            self._acknowledge()
+
+    def _to_the_front(self) -> None:
+        """Have what lies in the buffer begin where that does."""
         kept = self._end - self._start
-        if kept:
+        if kept and self._start:
             self._buffer[:kept] = self._buffer[self._start : self._end]
         self._start, self._end = 0, kept
-        if self._bypass and self._bypass.bytes:
-            self._end += self._bypass.read_into(self._view[kept:])
-            return
-        self._end += self._received(partial(self._connection.recv_into, self._view[kept:]))
-        if self._small:
-            self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+    def _acknowledge(self) -> None:
+        """Have what came acknowledged at once."""
+        self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def _received(self, receive: Callable[[], int]) -> int:
         """Receive from the socket, and return how many bytes came."""

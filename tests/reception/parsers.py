@@ -12,13 +12,15 @@ from pydicom.filereader import read_dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from typing_extensions import override
 
+from node.arrival import SMALL_BYTES
 from node.dimse_status import InstanceRefused
 from node.instance_header import MALFORMED, read_instance_header
 from node.negotiation import negotiate
 from node.wire.bypass import Bypass, Rest
-from node.wire.command_set import parse_command
+from node.wire.command_set import CommandField, parse_command
 from node.wire.inbox import Aborted, Inbox, Released
 from node.wire.pdu import DATA_HEADER, LAST, ConnectionEnded, PduType, ProtocolViolation, TooSlow
+from node.wire.small_message import Content
 from tests.reception.fuzzing import COMMAND, MESSAGES, REQUEST, SYNTAXES
 from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram
 
@@ -46,6 +48,20 @@ def _messages(stream: bytes) -> None:
                 command = inbox.next_command()
                 if command.has_data_set:
                     inbox.pass_data_set(command.context_id, lambda _: None)
+
+
+def _at_the_desk(stream: bytes) -> None:
+    """What is seen as a small C-STORE is taken, or called unlawful, without a byte more."""
+    end, theirs = socket.socketpair()
+    with _Unacknowledged(fileno=end.detach()) as ours, theirs:
+        theirs.sendall(stream)
+        inbox = Inbox(ours, silence=timedelta(milliseconds=1))
+        if inbox.look(SMALL_BYTES) is not Content.SMALL:
+            return
+        with suppress(ProtocolViolation):
+            command = inbox.next_command()
+            if command.field == CommandField.C_STORE and command.has_data_set:
+                inbox.pass_data_set(command.context_id, lambda _: None)
 
 
 class _Memory:
@@ -130,6 +146,7 @@ PARSERS: tuple[Callable[[bytes], None], ...] = (
     partial(_header, syntax=ExplicitVRLittleEndian, sop_class_uid=_CT),
     _header_as_the_library_sees_it,
     _around,
+    _at_the_desk,
 )
 
 
@@ -150,5 +167,12 @@ def seeds() -> list[bytes]:
     last = DATA_HEADER.pack(PduType.DATA_TF, 26, 22, 1, LAST) + bytes(20)
     data_sets = [encoded(image, syntax) for syntax in (*SYNTAXES, *[ExplicitVRLittleEndian] * 2)]
     around = [b"\0\4rest" + last, b"\0\0" + last + COMMAND]
-    lawful = [[*MESSAGES, b"".join(MESSAGES)], [COMMAND], [REQUEST], *([each] for each in data_sets), around]
+    lawful = [
+        [*MESSAGES, b"".join(MESSAGES)],
+        [COMMAND],
+        [REQUEST],
+        *([each] for each in data_sets),
+        around,
+        MESSAGES,
+    ]
     return [bytes([place]) + one for place, many in enumerate(lawful) for one in many]

@@ -29,8 +29,8 @@ def submitted(group: GroupCommit[int, int], items: Sequence[int]) -> dict[int, i
 
     def submit(item: int) -> None:
         try:
-            outcomes[item] = group.submit(item)
-        except (ValueError, Abandoned, ZeroDivisionError) as failure:
+            (outcomes[item],) = group.submit([item])
+        except ZeroDivisionError as failure:
             outcomes[item] = failure
 
     threads = [threading.Thread(target=submit, args=(item,)) for item in items]

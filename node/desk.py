@@ -1,0 +1,177 @@
+"""Where associations are served that bring one small instance after the other: all of them in one thread.
+
+Threads of their own would take turns at the interpreter's lock, and wake one another for every instance. Here whatever came
+together is taken in, kept and answered together. Only what needs no waiting is done at the desk; the rest is left to each association's
+own thread, which waits meanwhile.
+"""
+
+import select
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Generic, Protocol
+
+from node.dimse_status import Refusal
+from node.incoming import Brought, Incoming, InstanceStore
+
+_IDLE_SECONDS = 1.0
+"""An association that brought nothing small for so long is left to its thread, with whatever it began."""
+_LOOK_AROUND_SECONDS = 0.25
+
+
+class Elsewhere(Exception):
+    """An association is to go on in its own thread, which calls `rest` first."""
+
+    def __init__(self, rest: Callable[[], None]) -> None:
+        super().__init__()
+        self.rest = rest
+
+
+class Visitor(Protocol[Incoming]):
+    """An association at the desk."""
+
+    def fileno(self) -> int:
+        """Return the descriptor of its socket."""
+
+    def next_small(self) -> Brought[Incoming] | None:
+        """Take what came, without waiting, and return the next small instance once it is whole.
+
+        Raises:
+            Elsewhere: if something else comes.
+        """
+
+    def conclude(self, brought: Brought[Incoming], outcome: str | Refusal) -> None:
+        """Answer for an instance, without waiting.
+
+        Raises:
+            Elsewhere: if there is more to do than that.
+        """
+
+
+class _Visit(Generic[Incoming]):
+    """A visitor, and what its thread is to do once it is let go."""
+
+    def __init__(self, visitor: Visitor[Incoming]) -> None:
+        self.visitor = visitor
+        self.descriptor = visitor.fileno()
+        self.last = monotonic()
+        self.rest: Callable[[], None] = _nothing
+        self.over = threading.Lock()
+        """Held until it is let go."""
+        self.over.acquire()
+
+
+class Desk(Generic[Incoming]):
+    """Serves visitors whose small instances go into one store; its thread lives as long as anybody is there."""
+
+    def __init__(self, store: InstanceStore[Incoming]) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._visits: dict[int, _Visit[Incoming]] = {}
+        self._ready: select.epoll | None = None
+
+    def serve(self, visitor: Visitor[Incoming]) -> None:
+        """Serve an association until it wants something else; then do that, in the thread that called.
+
+        Where the system has no thread or descriptor left, nothing happens.
+
+        Raises:
+            Exception: what the rest raises, or what went wrong at the desk.
+        """
+        visit = _Visit(visitor)
+        try:
+            self._enter(visit)
+        except (OSError, RuntimeError):
+            return
+        visit.over.acquire()
+        visit.rest()
+
+    def _enter(self, visit: _Visit[Incoming]) -> None:
+        with self._lock:
+            if self._ready is None:
+                ready = select.epoll()
+                try:
+                    threading.Thread(target=self._work, args=(ready,), name="desk", daemon=True).start()
+                except RuntimeError:
+                    ready.close()
+                    raise
+                self._ready = ready
+            self._visits[visit.descriptor] = visit
+            try:
+                self._ready.register(visit.descriptor, select.EPOLLIN)
+            except OSError:
+                del self._visits[visit.descriptor]
+                raise
+
+    def _work(self, ready: select.epoll) -> None:
+        """Serve whoever is ready, until nobody is there any more."""
+        looked_around = monotonic()
+        with ready:
+            while self._somebody_is_there():
+                came = [self._visits[descriptor] for descriptor, _ in ready.poll(_LOOK_AROUND_SECONDS)]
+                brought = [(visit, small) for visit in came if (small := self._taken(visit)) is not None]
+                if brought:
+                    self._keep(brought)
+                if monotonic() - looked_around >= _LOOK_AROUND_SECONDS:
+                    looked_around = monotonic()
+                    self._let_the_idle_go(looked_around - _IDLE_SECONDS)
+
+    def _somebody_is_there(self) -> bool:
+        """Return whether somebody is; if not, who comes next begins with another thread."""
+        with self._lock:
+            if not self._visits:
+                self._ready = None
+            return bool(self._visits)
+
+    def _let_the_idle_go(self, since: float) -> None:
+        with self._lock:
+            idle = [visit for visit in self._visits.values() if visit.last < since]
+        for visit in idle:
+            self._let_go(visit)
+
+    def _taken(self, visit: _Visit[Incoming]) -> Brought[Incoming] | None:
+        try:
+            return visit.visitor.next_small()
+        except Exception as failure:  # noqa: BLE001  its own thread hears of it
+            self._let_go(visit, failure)
+            return None
+
+    def _keep(self, brought: Sequence[tuple[_Visit[Incoming], Brought[Incoming]]]) -> None:
+        """Keep what came together, and answer each."""
+        try:
+            outcomes = self._store.accept([small.arrival for _, small in brought], now=datetime.now(UTC))
+        except Exception as failure:  # noqa: BLE001  their own threads hear of it
+            for visit, small in brought:
+                small.leave()
+                self._let_go(visit, failure)
+            return
+        for (visit, small), outcome in zip(brought, outcomes, strict=True):
+            visit.last = monotonic()
+            try:
+                visit.visitor.conclude(small, outcome)
+            except Exception as failure:  # noqa: BLE001  its own thread hears of it
+                self._let_go(visit, failure)
+
+    def _let_go(self, visit: _Visit[Incoming], why: Exception | None = None) -> None:
+        """Let a visitor's thread go on: with the rest, or with what went wrong."""
+        if isinstance(why, Elsewhere):
+            visit.rest = why.rest
+        elif why is not None:
+            visit.rest = _raising(why)
+        with self._lock:
+            del self._visits[visit.descriptor]
+            if self._ready is not None:
+                self._ready.unregister(visit.descriptor)
+        visit.over.release()
+
+
+def _nothing() -> None:
+    """There is no rest."""
+
+
+def _raising(failure: Exception) -> Callable[[], None]:
+    def rest() -> None:
+        raise failure
+
+    return rest

@@ -1,0 +1,339 @@
+"""Associations that bring small instances are served in one thread, together, and nobody waits for another's whims."""
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from node.association import Limits
+from node.conversation import Conversation, Services
+from node.desk import Desk, Elsewhere
+from node.dimse_status import Refusal, StorageExhausted
+from node.incoming import Brought
+from node.porter import Call
+from node.wire.command_set import parse_command
+from node.wire.pdu import ProtocolViolation
+from tests.reception.conftest import ListeningNode
+from tests.reception.mammograms import encoded, mammogram, uid
+from tests.reception.raw_callers import C_ECHO, RELEASE_RQ, RawCaller, c_store, command, raw_caller
+from tests.servers import wait_for
+
+ABORT, RELEASE_RP = 7, 6
+LARGE = 300
+"""The side of a mammogram that is not small."""
+
+
+def at_the_desk() -> int:
+    return sum(thread.name == "desk" for thread in threading.enumerate())
+
+
+def message(study: str, number: int, *, side: int = 8, said: str = "") -> bytes:
+    image = mammogram(study, SOPInstanceUID=uid(study, str(number)), side=side)
+    return c_store(said or image.SOPInstanceUID, encoded(image))
+
+
+@contextmanager
+def visiting(node: ListeningNode, study: str) -> Iterator[RawCaller]:
+    """A caller whose association has brought a small instance, number 0 of a study."""
+    with raw_caller(node.port) as caller:
+        assert caller.associate() == 2
+        caller.socket.sendall(message(study, 0))
+        assert caller.status() == 0
+        wait_for(lambda: at_the_desk() == 1, what="a desk")
+        yield caller
+
+
+def test_whatever_comes_between_small_ones_is_done_in_its_turn(node: ListeningNode):
+    with visiting(node, "between") as caller:
+        for number, (sent, status) in enumerate(
+            [
+                (message("between", 1), 0),
+                (C_ECHO, 0),
+                (message("between", 2, side=LARGE), 0),
+                (message("between", 3), 0),
+                (message("between", 4, said="1.2.3"), 0xA900),
+                (message("between", 5), 0),
+                (message("between", 6), 0),
+                (c_store("1.2.3", b"no data set of ours"), 0xC000),
+                (message("between", 7), 0),
+                (message("between", 8), 0),
+            ]
+        ):
+            caller.socket.sendall(sent)
+            assert caller.status() == status, number
+        caller.socket.sendall(RELEASE_RQ)
+        assert caller.pdu()[0] == RELEASE_RP
+    assert len(node.instances("between")) == 8
+    assert len(node.refusals()) == 2
+    wait_for(lambda: node.touched == [uid("between")], what="the end of the association")
+    wait_for(lambda: at_the_desk() == 0, what="nobody at the desk")
+    assert not node.incoming()
+
+
+def test_many_bring_theirs_at_once(node: ListeningNode):
+    def bring(study: str) -> list[int]:
+        with raw_caller(node.port) as caller:
+            caller.associate()
+            statuses = []
+            for number in range(40):
+                caller.socket.sendall(message(study, number))
+                statuses.append(caller.status())
+            caller.socket.sendall(RELEASE_RQ)
+            assert caller.pdu()[0] == RELEASE_RP
+            return statuses
+
+    studies = [f"desk-{number}" for number in range(12)]
+    with ThreadPoolExecutor(len(studies)) as threads:
+        assert list(threads.map(bring, studies)) == [[0] * 40] * len(studies)
+    for study in studies:
+        assert len(node.instances(study)) == 40
+        assert len(node.stored(study)) == 40
+
+
+@pytest.mark.parametrize("piece", [1, 7, 300])
+def test_one_that_comes_in_pieces_is_put_together(node: ListeningNode, piece: int):
+    with visiting(node, "pieces") as caller:
+        stream = message("pieces", 1)
+        for start in range(0, len(stream), piece):
+            caller.socket.sendall(stream[start : start + piece])
+        assert caller.status() == 0
+    assert len(node.instances("pieces")) == 2
+
+
+def test_who_pauses_within_an_instance_goes_on_where_it_was(node: ListeningNode):
+    with visiting(node, "pause") as caller:
+        stream = message("pause", 1)
+        caller.socket.sendall(stream[:700])
+        wait_for(lambda: at_the_desk() == 0, what="its own thread")
+        caller.socket.sendall(stream[700:])
+        assert caller.status() == 0
+    assert len(node.instances("pause")) == 2
+
+
+@pytest.mark.parametrize("begun", [0, 3, 700])
+def test_who_falls_silent_is_dropped(make_node: Callable[..., ListeningNode], begun: int):
+    node = make_node(limits=Limits(silence=timedelta(seconds=0.5)))
+    with visiting(node, "silent") as caller:
+        caller.socket.sendall(message("silent", 1)[:begun])
+        assert caller.pdu()[0] == ABORT
+        assert caller.pdu()[0] == 0
+
+
+def test_several_that_come_before_the_first_is_answered_are_not_waited_with(node: ListeningNode):
+    with visiting(node, "pipelined") as caller:
+        began = time.monotonic()
+        caller.socket.sendall(b"".join(message("pipelined", number) for number in range(1, 31)))
+        assert [caller.status() for _ in range(30)] == [0] * 30
+        assert time.monotonic() - began < 20  # one that waits at the desk takes a second
+    assert len(node.instances("pipelined")) == 31
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        struct.pack(">BxI", 0x2A, 4) + bytes(4),
+        c_store("1.2.3", b"data", context_id=99),
+        struct.pack(">BxIIBB", 4, 6, 600, 1, 3) + bytes(600),
+    ],
+)
+def test_who_breaks_a_rule_is_aborted_and_nobody_else(node: ListeningNode, nonsense: bytes):
+    with visiting(node, "lawful") as other, visiting(node, "unlawful") as caller:
+        caller.socket.sendall(nonsense)
+        assert caller.pdu()[0] == ABORT
+        other.socket.sendall(message("lawful", 1))
+        assert other.status() == 0
+    wait_for(lambda: at_the_desk() == 0, what="nobody at the desk")
+
+
+def test_who_takes_no_answers_keeps_nobody_waiting(node: ListeningNode):
+    most = 300
+    with raw_caller(node.port) as lazy:
+        lazy.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        lazy.associate()
+        stream = message("lazy", 0)
+        sent = 0
+
+        def bring() -> None:
+            nonlocal sent
+            for _ in range(most):
+                lazy.socket.sendall(stream)
+                sent += 1
+
+        bringing = threading.Thread(target=bring)
+        bringing.start()
+        with visiting(node, "quick") as quick:
+            for number in range(1, 30):
+                quick.socket.sendall(message("quick", number))
+                assert quick.status() == 0
+                time.sleep(0.02)
+        assert [lazy.status() for _ in range(most)] == [0] * most
+        bringing.join()
+    assert sent == most
+    assert len(node.instances("lazy")) == 1
+
+
+def test_the_end_of_the_node_is_the_end_of_the_visits(node: ListeningNode):
+    with visiting(node, "visit") as caller:
+        node.acceptor.stop(timedelta(seconds=0.1))
+        assert caller.pdu()[0] in (0, ABORT)
+    wait_for(lambda: at_the_desk() == 0, what="nobody at the desk")
+
+
+class Ledgerless:
+    """A store that fails in a way that nobody foresaw, or refuses, when it is told to."""
+
+    def __init__(self) -> None:
+        self.fails: BaseException | None = None
+
+    def begin(self, announced: object) -> SimpleNamespace:
+        raise NotImplementedError
+
+    def accept(self, arrivals: Sequence[object], *, now: datetime) -> Sequence[str | Refusal]:
+        assert now.tzinfo
+        if isinstance(self.fails, StorageExhausted):
+            return [self.fails] * len(arrivals)
+        if self.fails:
+            raise self.fails
+        return ["1.2"] * len(arrivals)
+
+    def refuse(self, arrival: object, refusal: Refusal, *, now: datetime) -> None:
+        raise NotImplementedError
+
+
+class Visitor:
+    """Brings an instance for each byte that comes, and answers with one."""
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = socket.socketpair()
+        self.theirs.settimeout(20)
+        self.left: list[object] = []
+        self.own_thread_did: list[object] = []
+
+    def fileno(self) -> int:
+        return self.ours.fileno()
+
+    def next_small(self) -> object:
+        match self.ours.recv(1):
+            case b"s":
+                return SimpleNamespace(arrival=None, leave=lambda: self.left.append("instance"))
+            case b"e":
+                raise Elsewhere(lambda: self.own_thread_did.append("else"))
+            case b"v":
+                raise ProtocolViolation("It broke a rule.")
+        return None
+
+    def conclude(self, brought: SimpleNamespace, outcome: str | Refusal) -> None:
+        assert brought.arrival is None
+        if isinstance(outcome, Exception):
+            raise Elsewhere(lambda: self.own_thread_did.append(outcome))
+        self.ours.send(b"a")
+
+    def close(self) -> None:
+        self.ours.close()
+        self.theirs.close()
+
+
+@pytest.fixture
+def visitors() -> Iterator[list[Visitor]]:
+    some = [Visitor() for _ in range(3)]
+    yield some
+    for visitor in some:
+        visitor.close()
+
+
+def served(desk: Desk, visitor: Visitor) -> threading.Thread:
+    def serve() -> None:
+        try:
+            desk.serve(visitor)
+        except (RuntimeError, ProtocolViolation) as failure:
+            visitor.own_thread_did.append(failure)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return thread
+
+
+def test_what_nobody_foresaw_ends_those_whom_it_befell(visitors: list[Visitor]):
+    store = Ledgerless()
+    desk = Desk(store)
+    threads = [served(desk, visitor) for visitor in visitors]
+    store.fails = RuntimeError("no ledger")
+    visitors[0].theirs.send(b"s")
+    threads[0].join(20)
+    assert visitors[0].own_thread_did == [store.fails]
+    assert visitors[0].left == ["instance"]
+    store.fails = None
+    visitors[1].theirs.send(b"v")
+    threads[1].join(20)
+    assert isinstance(visitors[1].own_thread_did[0], ProtocolViolation)
+    visitors[2].theirs.send(b"s")
+    assert visitors[2].theirs.recv(1) == b"a"
+    store.fails = StorageExhausted("The disk is full.")
+    visitors[2].theirs.send(b"s")
+    threads[2].join(20)
+    assert visitors[2].own_thread_did == [store.fails]
+    wait_for(lambda: at_the_desk() == 0, what="nobody at the desk")
+    store.fails = None
+    again = served(desk, visitors[2])
+    visitors[2].theirs.send(b"s")
+    assert visitors[2].theirs.recv(1) == b"a"
+    visitors[2].theirs.send(b"e")
+    again.join(20)
+    assert visitors[2].own_thread_did[1:] == ["else"]
+
+
+def fill(connection: socket.socket) -> int:
+    """Send until the other side would have to read; return how many bytes that were."""
+    filled = 0
+    with suppress(BlockingIOError):
+        while True:
+            filled += connection.send(b"x", socket.MSG_DONTWAIT)
+    return filled
+
+
+def test_an_answer_that_is_not_taken_at_once_is_sent_by_its_own_thread():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.settimeout(20)
+        left: list[int] = []
+        services = Services(
+            store=Ledgerless(),
+            desk=Desk(Ledgerless()),
+            on_stored=lambda _: None,
+            operations={},
+            take=lambda _: True,
+            give_back=left.append,
+        )
+        call = Call(calling_ae_title="MODALITY1", called_ae_title="MAMMOCALC", address="127.0.0.1")
+        conversation = Conversation(ours, call, services=services)
+        arrival = SimpleNamespace(in_large_pieces=True, discard=lambda: None)
+        asked = parse_command(1, command(1, "1.2", "1.2.3"))
+        brought = Brought(asked, arrival, take=services.take, give_back=services.give_back)
+        filled = fill(ours)
+        with pytest.raises(Elsewhere) as elsewhere:
+            conversation.conclude(brought, "1.2")
+        assert left == [0]
+
+        def answer_and_go() -> None:
+            elsewhere.value.rest()
+            ours.shutdown(socket.SHUT_WR)
+
+        answering = threading.Thread(target=answer_and_go)
+        answering.start()
+        came = b"".join(iter(lambda: theirs.recv(1 << 16), b""))
+        answering.join(20)
+        answer = parse_command(1, came[filled + 12 :])
+        assert (answer.number(0x0900), answer.sop_instance_uid) == (0, "1.2.3")
+
+
+def test_a_descriptor_that_cannot_be_waited_for_is_left_to_its_thread(tmp_path):
+    with (tmp_path / "a file").open("w") as file:  # epoll(7) takes no regular file
+        Desk(Ledgerless()).serve(file)
+    wait_for(lambda: at_the_desk() == 0, what="nobody at the desk")
