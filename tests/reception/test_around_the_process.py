@@ -200,7 +200,8 @@ def test_what_goes_on_in_short_pdus_or_another_way_comes_through_the_buffer(
     tmp_path: Path, in_large_pieces: bool, followed_by: int
 ):
     """Several values in a PDU, or short PDUs, after long ones; and long ones again."""
-    parts = [LARGE, LARGE[:5000], LARGE]
+    long = 2 * LARGE
+    parts = [long, LARGE[:5000], long]
     values = fragments(1, command(1, FOR_PRESENTATION, "1.2.3"), is_command=True, size=1000)
     stream = b"".join(pdus(values))
     for place, part in enumerate(parts):
@@ -213,7 +214,9 @@ def test_what_goes_on_in_short_pdus_or_another_way_comes_through_the_buffer(
     with sender_of([stream]) as inbox:
         taken(inbox, file)
     assert file.path.read_bytes() == b"".join(parts)
-    assert file.went_around > 1.2 * len(LARGE)
+    assert file.went_around > len(
+        long
+    )  # of either a part comes through the buffer: the more, the sooner it is there
 
 
 @pytest.mark.parametrize(
