@@ -200,7 +200,8 @@ class Acceptance:
         for each, became in zip(group, recorded, strict=True):
             row = rows.get(each.instance.sop_instance_uid) if became is Recorded.SAME else None
             path = self._data_dir / row.path if row else each.path
-            if became is Recorded.CONFLICT or holds(path, each.arrival.bytes):
+            is_there = holds(path, each.arrival.bytes) if row else each.arrival.is_at(path)
+            if became is Recorded.CONFLICT or is_there:
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             whole = path.with_name(each.arrival.path.name)

@@ -178,6 +178,13 @@ class Arrival:
         self._write_small()
         os.link(self.path, path)
 
+    def is_at(self, path: Path) -> bool:
+        """Return whether a file as long as its own is at a path that was given to it."""
+        try:
+            return path.stat().st_size == len(self._header) + self.bytes
+        except OSError:
+            return False
+
     def in_file(self) -> Path:
         """Return its sealed file under its temporary name; a small one is written and synced for that, and is small no more.
 

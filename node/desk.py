@@ -7,7 +7,7 @@ own thread, which waits meanwhile.
 
 import select
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Generic, Protocol
@@ -18,6 +18,8 @@ from node.incoming import Brought, Incoming, InstanceStore
 _IDLE_SECONDS = 1.0
 """An association that brought nothing small for so long is left to its thread, with whatever it began."""
 _LOOK_AROUND_SECONDS = 0.25
+_GATHERING_SECONDS = 0.002
+"""For so long others may still join those who came first; to keep a few instances takes about as long."""
 
 
 class Elsewhere(Exception):
@@ -108,14 +110,30 @@ class Desk(Generic[Incoming]):
         """Serve whoever is ready, until nobody is there any more."""
         looked_around = monotonic()
         with ready:
-            while self._somebody_is_there():
-                came = [self._visits[descriptor] for descriptor, _ in ready.poll(_LOOK_AROUND_SECONDS)]
-                brought = [(visit, small) for visit in came if (small := self._taken(visit)) is not None]
-                if brought:
-                    self._keep(brought)
-                if monotonic() - looked_around >= _LOOK_AROUND_SECONDS:
-                    looked_around = monotonic()
-                    self._let_the_idle_go(looked_around - _IDLE_SECONDS)
+            try:
+                while self._somebody_is_there():
+                    self._keep(self._brought(ready))
+                    if monotonic() - looked_around >= _LOOK_AROUND_SECONDS:
+                        looked_around = monotonic()
+                        self._let_the_idle_go(looked_around - _IDLE_SECONDS)
+            except Exception as failure:
+                self._let_everybody_go(failure)
+                raise
+
+    def _brought(self, ready: select.epoll) -> Mapping[_Visit[Incoming], Brought[Incoming]]:
+        """Wait for somebody, and take what they bring, and what others bring meanwhile: to keep more together costs little more."""
+        brought: dict[_Visit[Incoming], Brought[Incoming]] = {}
+        events = ready.poll(_LOOK_AROUND_SECONDS)
+        until = monotonic() + _GATHERING_SECONDS
+        while came := [visit for visit in self._of(events) if visit not in brought]:
+            for visit in came:
+                if (small := self._taken(visit)) is not None:
+                    brought[visit] = small
+            events = ready.poll(0) if monotonic() < until else []
+        return brought
+
+    def _of(self, events: Iterable[tuple[int, int]]) -> Iterator[_Visit[Incoming]]:
+        return (self._visits[descriptor] for descriptor, _ in events)
 
     def _somebody_is_there(self) -> bool:
         """Return whether somebody is; if not, who comes next begins with another thread."""
@@ -137,16 +155,20 @@ class Desk(Generic[Incoming]):
             self._let_go(visit, failure)
             return None
 
-    def _keep(self, brought: Sequence[tuple[_Visit[Incoming], Brought[Incoming]]]) -> None:
+    def _keep(self, brought: Mapping[_Visit[Incoming], Brought[Incoming]]) -> None:
         """Keep what came together, and answer each."""
+        if not brought:
+            return
         try:
-            outcomes = self._store.accept([small.arrival for _, small in brought], now=datetime.now(UTC))
+            outcomes = self._store.accept(
+                [small.arrival for small in brought.values()], now=datetime.now(UTC)
+            )
         except Exception as failure:  # noqa: BLE001  their own threads hear of it
-            for visit, small in brought:
+            for visit, small in brought.items():
                 small.leave()
                 self._let_go(visit, failure)
             return
-        for (visit, small), outcome in zip(brought, outcomes, strict=True):
+        for (visit, small), outcome in zip(brought.items(), outcomes, strict=True):
             visit.last = monotonic()
             try:
                 visit.visitor.conclude(small, outcome)
@@ -164,6 +186,14 @@ class Desk(Generic[Incoming]):
             if self._ready is not None:
                 self._ready.unregister(visit.descriptor)
         visit.over.release()
+
+    def _let_everybody_go(self, why: Exception) -> None:
+        """Leave nobody waiting for a desk that does not work any more."""
+        with self._lock:
+            visits, self._visits, self._ready = self._visits, {}, None
+        for visit in visits.values():
+            visit.rest = _raising(why)
+            visit.over.release()
 
 
 def _nothing() -> None:

@@ -26,7 +26,7 @@ INSTANCES = Counter(
 )
 KEEPING_SECONDS = Histogram(
     "mammocalc_keeping_seconds",
-    "From the last byte of an instance to its place on the disk and in the ledger.",
+    "From the last byte of an instance, or of those that are kept together, to its place on the disk and in the ledger.",
     buckets=_SECONDS,
 )
 IMAGES_DELETED = Counter("mammocalc_images_deleted", "Images whose file retention has deleted.")

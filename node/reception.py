@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
@@ -73,14 +74,15 @@ class Reception:
         began = monotonic()
         outcomes = [self._sealed(arrival) for arrival in arrivals]
         whole = [outcome for outcome in outcomes if isinstance(outcome, Examined)]
-        recorded = iter(self._acceptance.accept(whole, received_at=now))
+        recorded = self._acceptance.accept(whole, received_at=now)
+        for became, count in Counter(each for each in recorded if isinstance(each, Recorded)).items():
+            _COUNTED[became].inc(count)
+        became_of_whole = iter(recorded)
         kept = [
-            self._accepted(outcome, next(recorded)) if isinstance(outcome, Examined) else outcome
+            self._kept(outcome, next(became_of_whole)) if isinstance(outcome, Examined) else outcome
             for outcome in outcomes
         ]
-        seconds = monotonic() - began
-        for _ in arrivals:
-            KEEPING_SECONDS.observe(seconds)
+        KEEPING_SECONDS.observe(monotonic() - began)
         return kept
 
     def refuse(self, arrival: Arrival, refusal: Refusal, *, now: datetime) -> None:
@@ -178,13 +180,12 @@ class Reception:
         except (InstanceRefused, StorageExhausted) as refusal:
             return refusal
 
-    def _accepted(self, examined: Examined, outcome: Recorded | Exception) -> str | Refusal:
-        """Count and log what became of an instance; return its Study Instance UID, or why it is not kept."""
+    def _kept(self, examined: Examined, outcome: Recorded | Exception) -> str | Refusal:
+        """Log what became of an instance; return its Study Instance UID, or why it is not kept."""
         if isinstance(outcome, InstanceRefused | StorageExhausted):
             return outcome
         if isinstance(outcome, Exception):
             raise outcome
-        _COUNTED[outcome].inc()
         header = examined.header
         self._log.debug(
             "instance-stored",

@@ -191,6 +191,7 @@ class Ledgerless:
 
     def __init__(self) -> None:
         self.fails: BaseException | None = None
+        self.too_few = False
 
     def begin(self, announced: object) -> SimpleNamespace:
         raise NotImplementedError
@@ -201,7 +202,7 @@ class Ledgerless:
             return [self.fails] * len(arrivals)
         if self.fails:
             raise self.fails
-        return ["1.2"] * len(arrivals)
+        return ["1.2"] * (len(arrivals) - self.too_few)
 
     def refuse(self, arrival: object, refusal: Refusal, *, now: datetime) -> None:
         raise NotImplementedError
@@ -252,7 +253,7 @@ def served(desk: Desk, visitor: Visitor) -> threading.Thread:
     def serve() -> None:
         try:
             desk.serve(visitor)
-        except (RuntimeError, ProtocolViolation) as failure:
+        except (RuntimeError, ValueError, ProtocolViolation) as failure:
             visitor.own_thread_did.append(failure)
 
     thread = threading.Thread(target=serve)
@@ -287,6 +288,34 @@ def test_what_nobody_foresaw_ends_those_whom_it_befell(visitors: list[Visitor]):
     visitors[2].theirs.send(b"e")
     again.join(20)
     assert visitors[2].own_thread_did[1:] == ["else"]
+
+
+def test_who_brings_two_at_once_has_them_kept_one_after_the_other(visitors: list[Visitor]):
+    desk = Desk(Ledgerless())
+    threads = [served(desk, visitor) for visitor in visitors]
+    for visitor in visitors:
+        visitor.theirs.send(b"sse")
+    for visitor, thread in zip(visitors, threads, strict=True):
+        thread.join(20)
+        assert visitor.own_thread_did == ["else"]
+        assert visitor.theirs.recv(3) == b"aa"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_desk_that_fails_leaves_nobody_waiting(visitors: list[Visitor]):
+    store = Ledgerless()
+    desk = Desk(store)
+    threads = [served(desk, visitor) for visitor in visitors]
+    store.too_few = True
+    visitors[1].theirs.send(b"s")
+    for visitor, thread in zip(visitors, threads, strict=True):
+        thread.join(20)
+        assert isinstance(visitor.own_thread_did[0], ValueError)
+    store.too_few = False
+    again = served(desk, visitors[2])
+    visitors[2].theirs.send(b"se")
+    again.join(20)
+    assert visitors[2].theirs.recv(1) == b"a"
 
 
 def fill(connection: socket.socket) -> int:
