@@ -8,14 +8,14 @@ own thread, which waits meanwhile.
 import select
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Generic, Protocol
 
 from node.dimse_status import Refusal
 from node.incoming import Brought, Incoming, InstanceStore
 
-_IDLE_SECONDS = 1.0
+IDLE = timedelta(seconds=1)
 """An association that brought nothing small for so long is left to its thread, with whatever it began."""
 _LOOK_AROUND_SECONDS = 0.25
 _GATHERING_SECONDS = 0.002
@@ -65,10 +65,11 @@ class _Visit(Generic[Incoming]):
 
 
 class Desk(Generic[Incoming]):
-    """Serves visitors whose small instances go into one store; its thread lives as long as anybody is there."""
+    """Serves visitors whose small instances go into one store, until they are `idle`; its thread lives as long as anybody is there."""
 
-    def __init__(self, store: InstanceStore[Incoming]) -> None:
+    def __init__(self, store: InstanceStore[Incoming], *, idle: timedelta = IDLE) -> None:
         self._store = store
+        self._idle_seconds = idle.total_seconds()
         self._lock = threading.Lock()
         self._visits: dict[int, _Visit[Incoming]] = {}
         self._ready: select.epoll | None = None
@@ -115,7 +116,7 @@ class Desk(Generic[Incoming]):
                     self._keep(self._brought(ready))
                     if monotonic() - looked_around >= _LOOK_AROUND_SECONDS:
                         looked_around = monotonic()
-                        self._let_the_idle_go(looked_around - _IDLE_SECONDS)
+                        self._let_the_idle_go(looked_around - self._idle_seconds)
             except Exception as failure:
                 self._let_everybody_go(failure)
                 raise

@@ -46,7 +46,6 @@ def visiting(node: ListeningNode, study: str) -> Iterator[RawCaller]:
         assert caller.associate() == 2
         caller.socket.sendall(message(study, 0))
         assert caller.status() == 0
-        wait_for(lambda: at_the_desk() == 1, what="a desk")
         yield caller
 
 
@@ -109,6 +108,7 @@ def test_one_that_comes_in_pieces_is_put_together(node: ListeningNode, piece: in
 
 def test_who_pauses_within_an_instance_goes_on_where_it_was(node: ListeningNode):
     with visiting(node, "pause") as caller:
+        wait_for(lambda: at_the_desk() == 1, what="a desk")
         stream = message("pause", 1)
         caller.socket.sendall(stream[:700])
         wait_for(lambda: at_the_desk() == 0, what="its own thread")
@@ -249,7 +249,14 @@ def visitors() -> Iterator[list[Visitor]]:
         visitor.close()
 
 
+def patient_desk(store: Ledgerless) -> Desk:
+    """A desk that lets nobody go because the machine is slow."""
+    return Desk(store, idle=timedelta(minutes=2))
+
+
 def served(desk: Desk, visitor: Visitor) -> threading.Thread:
+    """The thread of a visitor who is at the desk."""
+
     def serve() -> None:
         try:
             desk.serve(visitor)
@@ -258,12 +265,13 @@ def served(desk: Desk, visitor: Visitor) -> threading.Thread:
 
     thread = threading.Thread(target=serve)
     thread.start()
+    wait_for(lambda: visitor.fileno() in desk._visits, what="the visit")
     return thread
 
 
 def test_what_nobody_foresaw_ends_those_whom_it_befell(visitors: list[Visitor]):
     store = Ledgerless()
-    desk = Desk(store)
+    desk = patient_desk(store)
     threads = [served(desk, visitor) for visitor in visitors]
     store.fails = RuntimeError("no ledger")
     visitors[0].theirs.send(b"s")
@@ -291,7 +299,7 @@ def test_what_nobody_foresaw_ends_those_whom_it_befell(visitors: list[Visitor]):
 
 
 def test_who_brings_two_at_once_has_them_kept_one_after_the_other(visitors: list[Visitor]):
-    desk = Desk(Ledgerless())
+    desk = patient_desk(Ledgerless())
     threads = [served(desk, visitor) for visitor in visitors]
     for visitor in visitors:
         visitor.theirs.send(b"sse")
@@ -304,13 +312,14 @@ def test_who_brings_two_at_once_has_them_kept_one_after_the_other(visitors: list
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_desk_that_fails_leaves_nobody_waiting(visitors: list[Visitor]):
     store = Ledgerless()
-    desk = Desk(store)
+    desk = patient_desk(store)
     threads = [served(desk, visitor) for visitor in visitors]
     store.too_few = True
     visitors[1].theirs.send(b"s")
     for visitor, thread in zip(visitors, threads, strict=True):
         thread.join(20)
         assert isinstance(visitor.own_thread_did[0], ValueError)
+    wait_for(lambda: at_the_desk() == 0, what="the end of the thread that failed")
     store.too_few = False
     again = served(desk, visitors[2])
     visitors[2].theirs.send(b"se")
