@@ -82,9 +82,10 @@ class Brought(Generic[Incoming]):
         self.arrival.fail(failure)
 
     def leave(self) -> None:
-        """Have nothing more to do with it: it is answered, or the association ends."""
+        """Have nothing more to do with it: it is answered, or the association ends. To leave it twice changes nothing."""
         self.arrival.discard()
-        self._give_back(self._bytes)
+        came, self._bytes = self._bytes, 0
+        self._give_back(came)
 
     def _count(self, came: int) -> None:
         self._bytes += came

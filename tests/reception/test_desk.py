@@ -76,6 +76,24 @@ def test_whatever_comes_between_small_ones_is_done_in_its_turn(node: ListeningNo
     assert not node.incoming()
 
 
+def test_what_was_answered_for_is_in_flight_no_more(node: ListeningNode):
+    in_flight = node.acceptor._quota._bytes
+    with raw_caller(node.port) as caller:
+        assert caller.associate() == 2
+        for number, (sent, status) in enumerate(
+            [
+                (message("quota", 1, said="1.2.3"), 0xA900),  # in its own thread
+                (message("quota", 2), 0),
+                (message("quota", 3), 0),  # at the desk
+                (message("quota", 4, said="1.2.3"), 0xA900),
+                (message("quota", 5, side=LARGE), 0),
+            ]
+        ):
+            caller.socket.sendall(sent)
+            assert caller.status() == status, number
+            wait_for(lambda: not any(in_flight), what="the end of what was in flight")
+
+
 def test_many_bring_theirs_at_once(node: ListeningNode):
     def bring(study: str) -> list[int]:
         with raw_caller(node.port) as caller:
