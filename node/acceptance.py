@@ -200,7 +200,8 @@ class Acceptance:
         for each, became in zip(group, recorded, strict=True):
             row = rows.get(each.instance.sop_instance_uid) if became is Recorded.SAME else None
             path = self._data_dir / row.path if row else each.path
-            is_there = holds(path, each.arrival.bytes) if row else each.arrival.is_at(path)
+            by_itself = row is None and path not in each.arrival.compared
+            is_there = each.arrival.is_at(path) if by_itself else holds(path, each.arrival.bytes)
             if became is Recorded.CONFLICT or is_there:
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -179,7 +179,7 @@ class Arrival:
         os.link(self.path, path)
 
     def is_at(self, path: Path) -> bool:
-        """Return whether a file as long as its own is at a path that was given to it."""
+        """Return whether a file as long as its own is at a path that it was linked to."""
         try:
             return path.stat().st_size == len(self._header) + self.bytes
         except OSError:

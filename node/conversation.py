@@ -25,8 +25,9 @@ from node.dimse_status import (
     SOP_CLASS_NOT_SUPPORTED,
     SUCCESS,
     UNRECOGNIZED_OPERATION,
-    Refusal,
+    InstanceRefused,
     ServiceStatus,
+    StorageExhausted,
     answer_to,
     error_comment,
 )
@@ -214,11 +215,11 @@ class Conversation(Generic[Incoming]):
             raise
         return brought
 
-    def conclude(self, brought: Brought[Incoming], outcome: str | Refusal) -> None:
+    def conclude(self, brought: Brought[Incoming], outcome: str | Exception) -> None:
         """Answer for an instance, without waiting.
 
         Raises:
-            Elsewhere: if it is refused, if the other side does not take the answer, or if more came already.
+            Elsewhere: if it is not kept, if the other side does not take the answer, or if more came already.
         """
         if isinstance(outcome, Exception):
             raise Elsewhere(partial(self._refuse, brought, outcome))
@@ -244,6 +245,7 @@ class Conversation(Generic[Incoming]):
             if isinstance(outcome, Exception):
                 self._refuse(brought, outcome)
                 return
+            brought.leave()
             self._count_stored(outcome)
             self._respond(command, SUCCESS)
             self._brings_small = is_small and not isinstance(self._connection, ssl.SSLSocket)
@@ -267,13 +269,16 @@ class Conversation(Generic[Incoming]):
         self._stored += 1
         self._services.on_stored(study_instance_uid)
 
-    def _refuse(self, brought: Brought[Incoming], refusal: Refusal) -> None:
+    def _refuse(self, brought: Brought[Incoming], reason: Exception) -> None:
+        """Refuse an instance, or raise what nobody foresaw."""
         try:
+            if not isinstance(reason, InstanceRefused | StorageExhausted):
+                raise reason
             self._refused += 1
-            self._services.store.refuse(brought.arrival, refusal, now=_now())
-            self._respond(brought.command, answer_to(refusal), comment=error_comment(refusal))
+            self._services.store.refuse(brought.arrival, reason, now=_now())
         finally:
             brought.leave()
+        self._respond(brought.command, answer_to(reason), comment=error_comment(reason))
 
     def _operate(self, command: Command, context: AcceptedContext, information: bytes) -> None:
         """Let somebody do what is asked, answer it, and report what is to be reported."""

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Generic, Protocol
 
-from node.dimse_status import Refusal
 from node.incoming import Brought, Incoming, InstanceStore
 
 IDLE = timedelta(seconds=1)
@@ -43,7 +42,7 @@ class Visitor(Protocol[Incoming]):
             Elsewhere: if something else comes.
         """
 
-    def conclude(self, brought: Brought[Incoming], outcome: str | Refusal) -> None:
+    def conclude(self, brought: Brought[Incoming], outcome: str | Exception) -> None:
         """Answer for an instance, without waiting.
 
         Raises:

@@ -36,8 +36,8 @@ class InstanceStore(Protocol[Incoming]):
     def begin(self, announced: Announcement) -> Incoming:
         """Begin to take an instance in; never raises."""
 
-    def accept(self, arrivals: Sequence[Incoming], *, now: datetime) -> Sequence[str | Refusal]:
-        """Keep instances that are complete; return of each its Study Instance UID, or why it is not kept."""
+    def accept(self, arrivals: Sequence[Incoming], *, now: datetime) -> Sequence[str | Exception]:
+        """Keep instances that are complete; return of each its Study Instance UID, or why it is not kept: a Refusal, or a fault."""
 
     def refuse(self, arrival: Incoming, refusal: Refusal, *, now: datetime) -> None:
         """Hear that the sender of an instance is about to be told why it is not kept."""

@@ -65,8 +65,10 @@ class Reception:
         path = self._incoming / f"{self._presence.name}-{next(self._numbers)}.part"
         return Arrival(announced, path, self._objection(announced), sync=self._syncs)
 
-    def accept(self, arrivals: Sequence[Arrival], *, now: datetime) -> Sequence[str | Refusal]:
-        """Make arrivals durable together: synced, named and in the ledger. Returns of each its Study Instance UID, or why it is not kept.
+    def accept(self, arrivals: Sequence[Arrival], *, now: datetime) -> Sequence[str | Exception]:
+        """Make arrivals durable together: synced, named and in the ledger.
+
+        Returns of each its Study Instance UID, or why it is not kept: a Refusal, or a fault that nobody foresaw, which is nobody else's.
 
         The same bytes again change nothing; other bytes under a known SOP Instance UID are kept beside the
         first, and the history says so. The arrivals are the caller's to discard; of a refused one, `refuse` has to be told first.
@@ -103,8 +105,9 @@ class Reception:
         """
         try:
             (outcome,) = self.accept([arrival], now=now)
-            if isinstance(outcome, Exception):
+            if isinstance(outcome, InstanceRefused | StorageExhausted):
                 self.refuse(arrival, outcome, now=now)
+            if isinstance(outcome, Exception):
                 raise outcome
             return outcome
         finally:
@@ -170,22 +173,20 @@ class Reception:
             return StorageExhausted("The disk is full: nothing more is accepted.")
         return None
 
-    def _sealed(self, arrival: Arrival) -> Examined | Refusal:
+    def _sealed(self, arrival: Arrival) -> Examined | Exception:
         """Seal an arrival and read its header, or return why it is not kept."""
         try:
             arrival.seal()
             if not arrival.bytes:
                 return InstanceRefused("The command came without a data set.")
             return Examined(arrival, self._examine(arrival))
-        except (InstanceRefused, StorageExhausted) as refusal:
-            return refusal
+        except Exception as reason:  # noqa: BLE001  the others are not to hear of a fault
+            return reason
 
-    def _kept(self, examined: Examined, outcome: Recorded | Exception) -> str | Refusal:
+    def _kept(self, examined: Examined, outcome: Recorded | Exception) -> str | Exception:
         """Log what became of an instance; return its Study Instance UID, or why it is not kept."""
-        if isinstance(outcome, InstanceRefused | StorageExhausted):
-            return outcome
         if isinstance(outcome, Exception):
-            raise outcome
+            return outcome
         header = examined.header
         self._log.debug(
             "instance-stored",

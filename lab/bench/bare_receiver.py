@@ -64,7 +64,7 @@ class _Folder:
         """Begin a file."""
         return _File(announced, self._folder)
 
-    def accept(self, arrivals: Sequence[_File], *, now: datetime) -> Sequence[str | Refusal]:
+    def accept(self, arrivals: Sequence[_File], *, now: datetime) -> Sequence[str | Exception]:
         """Give them their names; every instance belongs to one study here."""
         del now
         for arrival in arrivals:

@@ -134,13 +134,14 @@ class Inbox:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing lies in the buffer."""
-        return self._start == self._end
+        """Whether nothing that came is still here: in the buffer, or in the bypass."""
+        return self._start == self._end and not (self._bypass and self._bypass.bytes)
 
     def look(self, longest: int) -> Content:
         """Receive what the socket has, without waiting, and return what the buffer then begins with.
 
-        For a socket without TLS, between two messages. It never raises: what went wrong shows when the next message is taken.
+        For a socket without TLS, where a message begins; nothing may be in the bypass. It never raises: what went wrong shows when the
+        next message is taken. Whoever sends the rest only once its begin is acknowledged (Nagle's algorithm) does not wait for that.
         """
         self._to_the_front()
         try:
@@ -154,7 +155,7 @@ class Inbox:
         self.bytes += came
         self._end += came
         content = content_of(self._view[: self._end], longest)
-        if content is Content.BEGUN and self._small:
+        if content is Content.BEGUN:
             self._acknowledge()
         return content
 

@@ -6,8 +6,8 @@ from enum import Enum
 from node.wire.command_set import CommandField, parse_command
 from node.wire.pdu import COMMAND, HEADER, LAST, PDV_HEADER, PduType, ProtocolViolation
 
-_MOST_FRAGMENTS = 64
-"""Of a message that is looked for: it is looked at anew whenever bytes came."""
+_MOST_PARTS = 128
+"""PDUs and fragments of a message that is looked for: it is looked at anew whenever bytes came."""
 
 
 class Content(Enum):
@@ -31,6 +31,8 @@ def content_of(buffer: memoryview, longest: int) -> Content:
     try:
         for fragment, control in _fragments(buffer, longest):
             if control & COMMAND:
+                if is_whole:  # a second message
+                    return Content.OTHER
                 command += fragment
                 is_whole = bool(control & LAST)
                 continue
@@ -51,7 +53,8 @@ def _fragments(buffer: memoryview, longest: int) -> Iterator[tuple[memoryview, i
     place = count = 0
     while len(buffer) - place >= HEADER.size:
         kind, length = HEADER.unpack_from(buffer, place)
-        if kind != PduType.DATA_TF or length > longest + PDV_HEADER.size:
+        count += 1
+        if kind != PduType.DATA_TF or length > longest + PDV_HEADER.size or count > _MOST_PARTS:
             raise _Other
         end = place + HEADER.size + length
         if end > len(buffer):
@@ -59,7 +62,7 @@ def _fragments(buffer: memoryview, longest: int) -> Iterator[tuple[memoryview, i
         place += HEADER.size
         while place < end:
             count += 1
-            if end - place < PDV_HEADER.size or count > _MOST_FRAGMENTS:
+            if end - place < PDV_HEADER.size or count > _MOST_PARTS:
                 raise _Other
             length, _, control = PDV_HEADER.unpack_from(buffer, place)
             begin, place = place + PDV_HEADER.size, place + 4 + length

@@ -1,5 +1,6 @@
 """Associations that bring small instances are served in one thread, together, and nobody waits for another's whims."""
 
+import select
 import socket
 import struct
 import threading
@@ -7,21 +8,28 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from pydicom.uid import ExplicitVRLittleEndian
+from typing_extensions import override
 
+from node.arrival import Arrival
 from node.association import Limits
 from node.conversation import Conversation, Services
 from node.desk import Desk, Elsewhere
 from node.dimse_status import Refusal, StorageExhausted
 from node.incoming import Brought
+from node.instance_header import InstanceHeader
+from node.part10 import Announcement
 from node.porter import Call
 from node.wire.command_set import parse_command
+from node.wire.inbox import Inbox
 from node.wire.pdu import ProtocolViolation
+from node.wire.small_message import Content
 from tests.reception.conftest import ListeningNode
-from tests.reception.mammograms import encoded, mammogram, uid
+from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram, uid
 from tests.reception.raw_callers import C_ECHO, RELEASE_RQ, RawCaller, c_store, command, raw_caller
 from tests.servers import wait_for
 
@@ -153,6 +161,43 @@ def test_several_that_come_before_the_first_is_answered_are_not_waited_with(node
     assert len(node.instances("pipelined")) == 31
 
 
+def of_64_kb(study: str, number: int) -> bytes:
+    """A message of exactly 65,536 bytes: eight of them fill an association's buffer."""
+
+    def padded(by: int) -> bytes:
+        image = mammogram(study, SOPInstanceUID=uid(study, str(number)), side=8)
+        image.private_block(0x0009, "A VENDOR", create=True).add_new(0x01, "OB", bytes(by))
+        return c_store(image.SOPInstanceUID, encoded(image), size=1 << 20)
+
+    return padded((1 << 16) - len(padded(0)))
+
+
+def test_what_follows_a_large_one_at_once_comes_in_its_order(
+    node: ListeningNode, monkeypatch: pytest.MonkeyPatch
+):
+    """Of what went around the process some is in no buffer yet, while all that is in one was taken."""
+    begin = node.reception.begin
+    large = mammogram("order", SOPInstanceUID=uid("order", "0"), side=560)
+    stream = c_store(large.SOPInstanceUID, encoded(large), size=1 << 18)
+    stream += b"".join(of_64_kb("order", number) for number in range(1, 31))
+    with raw_caller(node.port) as caller:
+        caller.associate()
+        caller.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 << 20)
+        arrived = threading.Event()
+        monkeypatch.setattr(
+            node.reception, "begin", lambda announced: [arrived.wait(20), begin(announced)][1]
+        )
+        sending = threading.Thread(target=caller.socket.sendall, args=(stream,))
+        sending.start()
+        sending.join(0.5)
+        arrived.set()
+        assert [caller.response().sop_instance_uid for _ in range(31)] == [
+            uid("order", str(number)) for number in range(31)
+        ]
+        sending.join(20)
+    assert len(node.instances("order")) == 31
+
+
 @pytest.mark.parametrize(
     "nonsense",
     [
@@ -214,7 +259,7 @@ class Ledgerless:
     def begin(self, announced: object) -> SimpleNamespace:
         raise NotImplementedError
 
-    def accept(self, arrivals: Sequence[object], *, now: datetime) -> Sequence[str | Refusal]:
+    def accept(self, arrivals: Sequence[object], *, now: datetime) -> Sequence[str | Exception]:
         assert now.tzinfo
         if isinstance(self.fails, StorageExhausted):
             return [self.fails] * len(arrivals)
@@ -248,7 +293,7 @@ class Visitor:
                 raise ProtocolViolation("It broke a rule.")
         return None
 
-    def conclude(self, brought: SimpleNamespace, outcome: str | Refusal) -> None:
+    def conclude(self, brought: SimpleNamespace, outcome: str | Exception) -> None:
         assert brought.arrival is None
         if isinstance(outcome, Exception):
             raise Elsewhere(lambda: self.own_thread_did.append(outcome))
@@ -343,6 +388,59 @@ def test_a_desk_that_fails_leaves_nobody_waiting(visitors: list[Visitor]):
     visitors[2].theirs.send(b"se")
     again.join(20)
     assert visitors[2].theirs.recv(1) == b"a"
+
+
+class _Recorded(socket.socket):
+    """Remembers when it was told to acknowledge at once."""
+
+    acknowledged = 0
+
+    @override
+    def setsockopt(self, level: int, option: int, *value: object) -> None:
+        if (level, option) == (socket.IPPROTO_TCP, socket.TCP_QUICKACK):
+            self.acknowledged += 1
+        super().setsockopt(level, option, *value)
+
+
+def test_the_begin_of_an_instance_is_acknowledged_at_once():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.create_connection(listener.getsockname())
+        with theirs, _Recorded(fileno=listener.accept()[0].detach()) as ours:
+            inbox = Inbox(ours, silence=timedelta(seconds=5))
+            stream = message("acknowledged", 0)
+            for begun, content in ((stream[:-9], Content.BEGUN), (stream[-9:], Content.SMALL)):
+                theirs.sendall(begun)
+                select.select([ours], [], [], 20)
+                assert inbox.look(1 << 16) is content
+                assert ours.acknowledged == 1
+
+
+def test_a_fault_that_nobody_foresaw_is_its_own_instances_alone(
+    node: ListeningNode, monkeypatch: pytest.MonkeyPatch
+):
+    examine = node.reception._examine
+
+    def examined(arrival: Arrival) -> InstanceHeader:
+        if arrival.announced.sop_instance_uid == uid("fault", "1"):
+            raise RuntimeError("a fault")
+        return examine(arrival)
+
+    monkeypatch.setattr(node.reception, "_examine", examined)
+    arrivals = []
+    for number in range(3):
+        image = mammogram("fault", SOPInstanceUID=uid("fault", str(number)), side=8)
+        announced = Announcement(
+            sop_class_uid=FOR_PRESENTATION,
+            sop_instance_uid=image.SOPInstanceUID,
+            transfer_syntax_uid=ExplicitVRLittleEndian,
+            calling_ae_title="MODALITY1",
+        )
+        arrivals.append(node.reception.begin(announced))
+        arrivals[-1].write(encoded(image))
+    first, fault, last = node.reception.accept(arrivals, now=datetime.now(UTC))
+    assert first == last == uid("fault")
+    assert isinstance(fault, RuntimeError)
+    assert len(node.instances("fault")) == 2
 
 
 def fill(connection: socket.socket) -> int:

@@ -45,6 +45,10 @@ def test_a_longer_data_set_is_none_and_that_is_seen_early(size: int):
 def test_one_of_many_fragments_is_left_to_those_who_look_once():
     assert seen(c_store("1.2.3", bytes(62 * 60), size=150)) is Content.SMALL
     assert seen(c_store("1.2.3", bytes(200), size=3)) is Content.OTHER
+    assert seen(c_store("1.2.3", bytes(200), size=2, values_in_a_pdu=1000)) is Content.OTHER
+    empty = b"\4\0\0\0\0\0"
+    assert seen(100 * empty) is Content.BEGUN
+    assert seen(200 * empty) is Content.OTHER
 
 
 def alone(field: int, *, data_set: bool) -> bytes:
@@ -57,6 +61,12 @@ def test_a_command_that_is_there_alone_is_waited_with_if_a_data_set_follows():
     assert seen(alone(1, data_set=False)) is Content.OTHER
     assert seen(alone(0x140, data_set=True)) is Content.OTHER
     assert seen(C_ECHO) is Content.OTHER
+
+
+@pytest.mark.parametrize("first", [C_ECHO, alone(1, data_set=False), alone(1, data_set=True)])
+def test_a_second_command_is_not_taken_for_a_part_of_the_first(first: bytes):
+    assert seen(first + alone(1, data_set=True)) is Content.OTHER
+    assert seen(first + c_store("1.2.3", b"data")) is Content.OTHER
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -77,6 +78,22 @@ def test_a_file_that_a_power_cut_left_without_a_row_is_no_obstacle(node: Listeni
         (row,) = node.instances(study)
         kept = data_set_digest(node.data_dir / row.path)
         assert kept == xxhash.xxh3_128(encoded(image)).hexdigest()
+
+
+def test_a_file_without_a_row_that_another_sender_brought_stays_as_it_is(node: ListeningNode, side: int):
+    """The header names the sender: files of the same data set are not of the same length."""
+    image = mammogram("another", side=side)
+    file = node.data_dir / "studies" / uid("another") / "images" / f"{image.SOPInstanceUID}.dcm"
+    file.parent.mkdir(parents=True)
+    arrival = node.reception.begin(replace(announced(image), calling_ae_title="CT1"))
+    arrival.write(encoded(image))
+    arrival.seal()
+    arrival.in_file().rename(file)
+    before = file.stat().st_ino
+    with calling(node.port) as conversation:
+        assert send(conversation, image).Status == 0x0000
+    assert node.stored("another") == [file.name]
+    assert file.stat().st_ino == before
 
 
 def test_bytes_that_the_ledger_does_not_know_the_instance_by_give_the_plain_name_back(
