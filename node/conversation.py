@@ -3,18 +3,16 @@
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from io import BytesIO
 from time import monotonic
 from typing import Generic
 
 import structlog
-from pydicom.dataset import Dataset
 from pydicom.uid import UID
-from pynetdicom.dsutils import decode, encode
+from pynetdicom.dsutils import encode
 from sqlalchemy.exc import SQLAlchemyError
 
 from node.arrival import SMALL_BYTES
@@ -39,7 +37,15 @@ from node.negotiation import (
     Agreement,
     negotiate,
 )
-from node.operations import Answer, Operation, OperationRefused, Operations, OutgoingEvent, understand
+from node.operations import (
+    Answer,
+    Operation,
+    OperationRefused,
+    Operations,
+    OutgoingEvent,
+    decoded,
+    understand,
+)
 from node.part10 import Announcement
 from node.porter import Call
 from node.tls import finish_sending
@@ -200,19 +206,18 @@ class Conversation(Generic[Incoming]):
         """
         content = self._inbox.look(SMALL_BYTES)
         if content is Content.OTHER:
-            raise Elsewhere(_nothing)
+            raise Elsewhere
         if content is Content.BEGUN:
             return None
         command = self._inbox.next_command()
         context = self._contexts.get(command.context_id)
-        if context is None or not _is_plain_store(command, context):
+        if context is None or not (context.is_storage and command.stores_as(context.abstract_syntax)):
             raise Elsewhere(partial(self._answer, command))
         brought = self._brought(command, context)
-        try:
+        with ExitStack() as failing:
+            failing.callback(brought.leave)
             self._inbox.pass_data_set(command.context_id, brought.write, brought)
-        except BaseException:
-            brought.leave()
-            raise
+            failing.pop_all()
         return brought
 
     def conclude(self, brought: Brought[Incoming], outcome: str | Exception) -> None:
@@ -224,7 +229,8 @@ class Conversation(Generic[Incoming]):
         if isinstance(outcome, Exception):
             raise Elsewhere(partial(self._refuse, brought, outcome))
         brought.leave()
-        self._count_stored(outcome)
+        self._stored += 1
+        self._services.on_stored(outcome)
         answer = self._response(brought.command, SUCCESS)
         with suppress(OSError):  # whoever sends the rest will hear why
             answer = answer[self._connection.send(answer, socket.MSG_DONTWAIT) :]
@@ -246,7 +252,8 @@ class Conversation(Generic[Incoming]):
                 self._refuse(brought, outcome)
                 return
             brought.leave()
-            self._count_stored(outcome)
+            self._stored += 1
+            self._services.on_stored(outcome)
             self._respond(command, SUCCESS)
             self._brings_small = is_small and not isinstance(self._connection, ssl.SSLSocket)
         finally:
@@ -264,10 +271,6 @@ class Conversation(Generic[Incoming]):
         return Brought(
             command, services.store.begin(announced), take=services.take, give_back=services.give_back
         )
-
-    def _count_stored(self, study_instance_uid: str) -> None:
-        self._stored += 1
-        self._services.on_stored(study_instance_uid)
 
     def _refuse(self, brought: Brought[Incoming], reason: Exception) -> None:
         """Refuse an instance, or raise what nobody foresaw."""
@@ -312,7 +315,7 @@ class Conversation(Generic[Incoming]):
                 sop_class_uid=command.sop_class_uid,
                 sop_instance_uid=command.sop_instance_uid,
                 type_id=types[0] if types else 0,
-                information=understand(lambda: _decoded(information, syntax)),
+                information=understand(lambda: decoded(information, syntax)),
                 call=self._call,
             )
         )
@@ -389,25 +392,6 @@ class Conversation(Generic[Incoming]):
             seconds=round(seconds, 3),
             mb_per_second=round(self._inbox.bytes / 1e6 / max(seconds, 1e-3), 1),
         )
-
-
-def _decoded(encoded: bytes, transfer_syntax: UID) -> Dataset:
-    return decode(
-        BytesIO(encoded),
-        transfer_syntax.is_implicit_VR,
-        transfer_syntax.is_little_endian,
-        transfer_syntax.is_deflated,
-    )
-
-
-def _is_plain_store(command: Command, context: AcceptedContext) -> bool:
-    """Return whether a command is a C-STORE with a data set of the presentation context's own SOP class."""
-    is_store = command.field == CommandField.C_STORE and context.is_storage and command.has_data_set
-    return is_store and command.sop_class_uid in ("", context.abstract_syntax)
-
-
-def _nothing() -> None:
-    """There is no rest."""
 
 
 def _now() -> datetime:

@@ -9,9 +9,11 @@ import select
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from time import monotonic
 from typing import Generic, Protocol
 
+from node.attempt import attempt
 from node.incoming import Brought, Incoming, InstanceStore
 
 IDLE = timedelta(seconds=1)
@@ -24,7 +26,7 @@ _GATHERING_SECONDS = 0.002
 class Elsewhere(Exception):
     """An association is to go on in its own thread, which calls `rest` first."""
 
-    def __init__(self, rest: Callable[[], None]) -> None:
+    def __init__(self, rest: Callable[[], None] = lambda: None) -> None:
         super().__init__()
         self.rest = rest
 
@@ -108,17 +110,19 @@ class Desk(Generic[Incoming]):
 
     def _work(self, ready: select.epoll) -> None:
         """Serve whoever is ready, until nobody is there any more."""
-        looked_around = monotonic()
         with ready:
-            try:
-                while self._somebody_is_there():
-                    self._keep(self._brought(ready))
-                    if monotonic() - looked_around >= _LOOK_AROUND_SECONDS:
-                        looked_around = monotonic()
-                        self._let_the_idle_go(looked_around - self._idle_seconds)
-            except Exception as failure:
+            failure = attempt(partial(self._serve_all, ready))
+            if failure is not None:
                 self._let_everybody_go(failure)
-                raise
+                raise failure
+
+    def _serve_all(self, ready: select.epoll) -> None:
+        looked_around = monotonic()
+        while self._somebody_is_there():
+            self._keep(self._brought(ready))
+            if monotonic() - looked_around >= _LOOK_AROUND_SECONDS:
+                looked_around = monotonic()
+                self._let_the_idle_go(looked_around - self._idle_seconds)
 
     def _brought(self, ready: select.epoll) -> Mapping[_Visit[Incoming], Brought[Incoming]]:
         """Wait for somebody, and take what they bring, and what others bring meanwhile: to keep more together costs little more."""
@@ -149,30 +153,24 @@ class Desk(Generic[Incoming]):
             self._let_go(visit)
 
     def _taken(self, visit: _Visit[Incoming]) -> Brought[Incoming] | None:
-        try:
-            return visit.visitor.next_small()
-        except Exception as failure:  # noqa: BLE001  its own thread hears of it
-            self._let_go(visit, failure)
+        taken = attempt(visit.visitor.next_small)
+        if isinstance(taken, Exception):
+            self._let_go(visit, taken)
             return None
+        return taken
 
     def _keep(self, brought: Mapping[_Visit[Incoming], Brought[Incoming]]) -> None:
         """Keep what came together, and answer each."""
         if not brought:
             return
-        try:
-            outcomes = self._store.accept(
-                [small.arrival for small in brought.values()], now=datetime.now(UTC)
-            )
-        except Exception as failure:  # noqa: BLE001  their own threads hear of it
-            for visit, small in brought.items():
-                small.leave()
-                self._let_go(visit, failure)
-            return
+        arrivals = [small.arrival for small in brought.values()]
+        outcomes = attempt(lambda: self._store.accept(arrivals, now=datetime.now(UTC)))
+        if isinstance(outcomes, Exception):
+            outcomes = [outcomes] * len(arrivals)
         for (visit, small), outcome in zip(brought.items(), outcomes, strict=True):
             visit.last = monotonic()
-            try:
-                visit.visitor.conclude(small, outcome)
-            except Exception as failure:  # noqa: BLE001  its own thread hears of it
+            failure = attempt(partial(visit.visitor.conclude, small, outcome))
+            if failure is not None:
                 self._let_go(visit, failure)
 
     def _let_go(self, visit: _Visit[Incoming], why: Exception | None = None) -> None:

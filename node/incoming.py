@@ -60,7 +60,7 @@ class Brought(Generic[Incoming]):
         self.command, self.arrival = command, arrival
         self.in_large_pieces = arrival.in_large_pieces
         self._take, self._give_back = take, give_back
-        self._bytes = 0
+        self._bytes, self._is_left = 0, False
 
     @property
     def descriptor(self) -> int:
@@ -83,9 +83,10 @@ class Brought(Generic[Incoming]):
 
     def leave(self) -> None:
         """Have nothing more to do with it: it is answered, or the association ends. To leave it twice changes nothing."""
-        self.arrival.discard()
-        came, self._bytes = self._bytes, 0
-        self._give_back(came)
+        if not self._is_left:
+            self._is_left = True
+            self.arrival.discard()
+            self._give_back(self._bytes)
 
     def _count(self, came: int) -> None:
         self._bytes += came

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TypeVar
 
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
+from pynetdicom.dsutils import decode
 
 from node.dimse_status import INVALID_ARGUMENT_VALUE, SUCCESS, ServiceStatus
 from node.instance_header import MALFORMED
@@ -72,3 +75,17 @@ def understand(read: Callable[[], Meaning]) -> Meaning:
         raise OperationRefused(
             INVALID_ARGUMENT_VALUE, "The information of the request cannot be understood."
         ) from failure
+
+
+def decoded(information: bytes, transfer_syntax: UID) -> Dataset:
+    """Return the data set that came with an operation.
+
+    Raises:
+        Exception: any of MALFORMED, if it is none.
+    """
+    return decode(
+        BytesIO(information),
+        transfer_syntax.is_implicit_VR,
+        transfer_syntax.is_little_endian,
+        transfer_syntax.is_deflated,
+    )

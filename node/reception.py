@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -17,6 +18,7 @@ from mammography.ledger.studies import Recorded, record_refusal
 from mammography.uid import lawful
 from node.acceptance import Acceptance, Examined, in_one_line
 from node.arrival import Arrival, exhausted
+from node.attempt import attempt
 from node.dimse_status import InstanceMismatch, InstanceRefused, Refusal, StorageExhausted
 from node.disk import MINIMUM_FREE_BYTES
 from node.instance_header import InstanceHeader, read_instance_header
@@ -74,7 +76,7 @@ class Reception:
         first, and the history says so. The arrivals are the caller's to discard; of a refused one, `refuse` has to be told first.
         """
         began = monotonic()
-        outcomes = [self._sealed(arrival) for arrival in arrivals]
+        outcomes = [attempt(partial(self._sealed, arrival)) for arrival in arrivals]
         whole = [outcome for outcome in outcomes if isinstance(outcome, Examined)]
         recorded = self._acceptance.accept(whole, received_at=now)
         for became, count in Counter(each for each in recorded if isinstance(each, Recorded)).items():
@@ -173,15 +175,16 @@ class Reception:
             return StorageExhausted("The disk is full: nothing more is accepted.")
         return None
 
-    def _sealed(self, arrival: Arrival) -> Examined | Exception:
-        """Seal an arrival and read its header, or return why it is not kept."""
-        try:
-            arrival.seal()
-            if not arrival.bytes:
-                return InstanceRefused("The command came without a data set.")
-            return Examined(arrival, self._examine(arrival))
-        except Exception as reason:  # noqa: BLE001  the others are not to hear of a fault
-            return reason
+    def _sealed(self, arrival: Arrival) -> Examined:
+        """Seal an arrival and read its header.
+
+        Raises:
+            InstanceRefused, StorageExhausted: if it is not to be kept.
+        """
+        arrival.seal()
+        if not arrival.bytes:
+            raise InstanceRefused("The command came without a data set.")
+        return Examined(arrival, self._examine(arrival))
 
     def _kept(self, examined: Examined, outcome: Recorded | Exception) -> str | Exception:
         """Log what became of an instance; return its Study Instance UID, or why it is not kept."""

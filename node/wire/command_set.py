@@ -71,6 +71,11 @@ class Command:
         """Whether a data set follows."""
         return self.number(COMMAND_DATA_SET_TYPE) != _NO_DATA_SET
 
+    def stores_as(self, sop_class_uid: str) -> bool:
+        """Return whether it is a C-STORE that a data set follows, of this SOP class."""
+        is_store = self.field == CommandField.C_STORE and self.has_data_set
+        return is_store and self.sop_class_uid in ("", sop_class_uid)
+
     @property
     def sop_class_uid(self) -> str:
         """The Affected SOP Class UID, or the Requested one; empty where there is neither."""

@@ -300,7 +300,7 @@ def test_without_descriptors_for_pipes_the_buffer_does(
     file.close()
     assert file.path.read_bytes() == LARGE
     assert file.went_around == 0
-    assert descriptors() == open_before
+    assert descriptors() <= open_before  # what other tests left may be closed meanwhile
 
 
 def test_a_file_that_takes_no_more_fails_and_the_rest_is_dropped(tmp_path: Path, in_large_pieces: bool):

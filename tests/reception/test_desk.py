@@ -145,7 +145,7 @@ def test_who_pauses_within_an_instance_goes_on_where_it_was(node: ListeningNode)
 
 @pytest.mark.parametrize("begun", [0, 3, 700])
 def test_who_falls_silent_is_dropped(make_node: Callable[..., ListeningNode], begun: int):
-    node = make_node(limits=Limits(silence=timedelta(seconds=0.5)))
+    node = make_node(limits=Limits(silence=timedelta(seconds=2)))
     with visiting(node, "silent") as caller:
         caller.socket.sendall(message("silent", 1)[:begun])
         assert caller.pdu()[0] == ABORT
@@ -340,7 +340,6 @@ def test_what_nobody_foresaw_ends_those_whom_it_befell(visitors: list[Visitor]):
     visitors[0].theirs.send(b"s")
     threads[0].join(20)
     assert visitors[0].own_thread_did == [store.fails]
-    assert visitors[0].left == ["instance"]
     store.fails = None
     visitors[1].theirs.send(b"v")
     threads[1].join(20)

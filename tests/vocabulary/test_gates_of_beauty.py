@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("mammography", "node", "worker", "lab")
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 SAYS_NOTHING = {"utils", "util", "helpers", "helper", "common", "base", "core", "misc", "manager", "service"}
-BROAD_HANDLERS = {"node/__main__.py", "worker/tasks.py"}
+BROAD_HANDLERS = {"node/__main__.py", "node/attempt.py", "worker/tasks.py"}
 
 
 def name_of(path: Path) -> str:
@@ -69,7 +69,7 @@ def test_whatever_is_public_says_what_it_is(path):
     assert not silent
 
 
-def test_only_the_two_doors_catch_what_nobody_foresaw():
+def test_only_the_two_doors_and_one_who_passes_it_on_catch_what_nobody_foresaw():
     broad = [
         name_of(path)
         for path in SOURCES
@@ -78,7 +78,7 @@ def test_only_the_two_doors_catch_what_nobody_foresaw():
         and (node.type is None or getattr(node.type, "id", "") in {"Exception", "BaseException"})
     ]
     assert set(broad) <= BROAD_HANDLERS
-    assert len(broad) <= 2
+    assert len(broad) <= 3
 
 
 def test_the_house_never_looks_at_the_clock():
