@@ -23,10 +23,14 @@ _GATHERING_SECONDS = 0.002
 """For so long others may still join those who came first; to keep a few instances takes about as long."""
 
 
+def _nothing() -> None:
+    """There is no rest."""
+
+
 class Elsewhere(Exception):
     """An association is to go on in its own thread, which calls `rest` first."""
 
-    def __init__(self, rest: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, rest: Callable[[], None] = _nothing) -> None:
         super().__init__()
         self.rest = rest
 
@@ -192,10 +196,6 @@ class Desk(Generic[Incoming]):
         for visit in visits.values():
             visit.rest = _raising(why)
             visit.over.release()
-
-
-def _nothing() -> None:
-    """There is no rest."""
 
 
 def _raising(failure: Exception) -> Callable[[], None]:

@@ -8,7 +8,6 @@ from contextlib import closing
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from time import monotonic
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -75,19 +74,17 @@ class Reception:
         The same bytes again change nothing; other bytes under a known SOP Instance UID are kept beside the
         first, and the history says so. The arrivals are the caller's to discard; of a refused one, `refuse` has to be told first.
         """
-        began = monotonic()
-        outcomes = [attempt(partial(self._sealed, arrival)) for arrival in arrivals]
-        whole = [outcome for outcome in outcomes if isinstance(outcome, Examined)]
-        recorded = self._acceptance.accept(whole, received_at=now)
+        with KEEPING_SECONDS.time():
+            outcomes = [attempt(partial(self._sealed, arrival)) for arrival in arrivals]
+            whole = [outcome for outcome in outcomes if isinstance(outcome, Examined)]
+            recorded = self._acceptance.accept(whole, received_at=now)
         for became, count in Counter(each for each in recorded if isinstance(each, Recorded)).items():
             _COUNTED[became].inc(count)
         became_of_whole = iter(recorded)
-        kept = [
+        return [
             self._kept(outcome, next(became_of_whole)) if isinstance(outcome, Examined) else outcome
             for outcome in outcomes
         ]
-        KEEPING_SECONDS.observe(monotonic() - began)
-        return kept
 
     def refuse(self, arrival: Arrival, refusal: Refusal, *, now: datetime) -> None:
         """Record and log that an instance is not kept; what is refused for its content goes into the quarantine."""
@@ -97,45 +94,6 @@ class Reception:
         else:
             INSTANCES.labels("refused").inc()
             self._record_refusal(arrival, refusal, now, quarantined=self._quarantine.keep(arrival, now=now))
-
-    def keep(self, arrival: Arrival, *, now: datetime) -> str:
-        """Accept one arrival, or refuse it, and discard it; returns its Study Instance UID.
-
-        Raises:
-            InstanceRefused: if the sender must change it before it sends it again.
-            StorageExhausted: if it cannot be kept now.
-        """
-        try:
-            (outcome,) = self.accept([arrival], now=now)
-            if isinstance(outcome, InstanceRefused | StorageExhausted):
-                self.refuse(arrival, outcome, now=now)
-            if isinstance(outcome, Exception):
-                raise outcome
-            return outcome
-        finally:
-            arrival.discard()
-
-    def store(
-        self,
-        *,
-        sop_class_uid: str,
-        sop_instance_uid: str,
-        transfer_syntax_uid: str,
-        calling_ae_title: str,
-        data_set: bytes | memoryview,
-        now: datetime,
-    ) -> str:
-        """Take in a whole encoded data set at once: `begin`, `write` and `keep` in one."""
-        arrival = self.begin(
-            Announcement(
-                sop_class_uid=sop_class_uid,
-                sop_instance_uid=sop_instance_uid,
-                transfer_syntax_uid=transfer_syntax_uid,
-                calling_ae_title=calling_ae_title,
-            )
-        )
-        arrival.write(data_set)
-        return self.keep(arrival, now=now)
 
     def sweep_incoming(self) -> int:
         """Remove what a killed process left half received, and return how many files that were.

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from pydicom.uid import ExplicitVRLittleEndian
 from typing_extensions import override
 
 from node.arrival import Arrival
@@ -22,14 +21,14 @@ from node.desk import Desk, Elsewhere
 from node.dimse_status import Refusal, StorageExhausted
 from node.incoming import Brought
 from node.instance_header import InstanceHeader
-from node.part10 import Announcement
 from node.porter import Call
 from node.wire.command_set import parse_command
 from node.wire.inbox import Inbox
 from node.wire.pdu import ProtocolViolation
 from node.wire.small_message import Content
 from tests.reception.conftest import ListeningNode
-from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram, uid
+from tests.reception.keeping import arrived
+from tests.reception.mammograms import encoded, mammogram, uid
 from tests.reception.raw_callers import C_ECHO, RELEASE_RQ, RawCaller, c_store, command, raw_caller
 from tests.servers import wait_for
 
@@ -428,14 +427,7 @@ def test_a_fault_that_nobody_foresaw_is_its_own_instances_alone(
     arrivals = []
     for number in range(3):
         image = mammogram("fault", SOPInstanceUID=uid("fault", str(number)), side=8)
-        announced = Announcement(
-            sop_class_uid=FOR_PRESENTATION,
-            sop_instance_uid=image.SOPInstanceUID,
-            transfer_syntax_uid=ExplicitVRLittleEndian,
-            calling_ae_title="MODALITY1",
-        )
-        arrivals.append(node.reception.begin(announced))
-        arrivals[-1].write(encoded(image))
+        arrivals.append(arrived(node.reception, image))
     first, fault, last = node.reception.accept(arrivals, now=datetime.now(UTC))
     assert first == last == uid("fault")
     assert isinstance(fault, RuntimeError)

@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +19,8 @@ from node.dimse_status import StorageExhausted
 from node.group_commit import Abandoned, GroupCommit
 from node.reception import Reception
 from node.survival import Survives
-from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram, uid
+from tests.reception.keeping import keep
+from tests.reception.mammograms import mammogram, uid
 
 
 def submitted(group: GroupCommit[int, int], items: Sequence[int]) -> dict[int, int | Exception]:
@@ -81,14 +81,7 @@ SMALL, LARGE = 8, 300
 
 def store(reception: Reception, study: str, number: int, *, side: int = SMALL) -> None:
     image = mammogram(study, SOPInstanceUID=uid(study, str(number)), side=side)
-    reception.store(
-        sop_class_uid=FOR_PRESENTATION,
-        sop_instance_uid=image.SOPInstanceUID,
-        transfer_syntax_uid="1.2.840.10008.1.2.1",
-        calling_ae_title="MODALITY1",
-        data_set=encoded(image),
-        now=datetime.now(UTC),
-    )
+    keep(reception, image)
 
 
 def test_many_associations_need_fewer_commits_than_instances(ledger: Ledger, tmp_path: Path):

@@ -22,7 +22,8 @@ from node import journal_replay
 from node.journal import Journal, NewEntry, entries_of
 from node.journal_replay import replay_journals
 from node.reception import Reception
-from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram, uid
+from tests.reception.keeping import keep
+from tests.reception.mammograms import encoded, mammogram, uid
 from tests.servers import wait_for
 
 NOW = datetime(2026, 11, 28, 9, 0, tzinfo=UTC)
@@ -44,14 +45,7 @@ class Cut:
     def store(self, *images: Dataset) -> None:
         for image in images:
             self.now += timedelta(seconds=1)
-            self.reception.store(
-                sop_class_uid=FOR_PRESENTATION,
-                sop_instance_uid=image.SOPInstanceUID,
-                transfer_syntax_uid="1.2.840.10008.1.2.1",
-                calling_ae_title="MODALITY1",
-                data_set=encoded(image),
-                now=self.now,
-            )
+            keep(self.reception, image, now=self.now)
 
     def path(self, number: int) -> Path:
         return self.images / f"{uid(STUDY, str(number))}.dcm"

@@ -3,8 +3,6 @@
 import subprocess
 import sys
 import threading
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from node.part10 import Announcement
 from node.presence import Presence
 from node.reception import Reception
 from tests.reception.conftest import ListeningNode
+from tests.reception.keeping import announced, arrived, keep
 from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram, uid
 from tests.reception.senders import calling, send
 
@@ -85,8 +84,7 @@ def test_a_file_without_a_row_that_another_sender_brought_stays_as_it_is(node: L
     image = mammogram("another", side=side)
     file = node.data_dir / "studies" / uid("another") / "images" / f"{image.SOPInstanceUID}.dcm"
     file.parent.mkdir(parents=True)
-    arrival = node.reception.begin(replace(announced(image), calling_ae_title="CT1"))
-    arrival.write(encoded(image))
+    arrival = arrived(node.reception, image, calling_ae_title="CT1")
     arrival.seal()
     arrival.in_file().rename(file)
     before = file.stat().st_ino
@@ -112,15 +110,6 @@ def test_bytes_that_the_ledger_does_not_know_the_instance_by_give_the_plain_name
         assert send(conversation, image).Status == 0x0000
     (row,) = node.instances("plain")
     assert data_set_digest(node.data_dir / row.path) == row.digest, "what was lost is there again"
-
-
-def announced(image) -> Announcement:
-    return Announcement(
-        sop_class_uid=FOR_PRESENTATION,
-        sop_instance_uid=image.SOPInstanceUID,
-        transfer_syntax_uid="1.2.840.10008.1.2.1",
-        calling_ae_title="MODALITY1",
-    )
 
 
 def test_eight_senders_of_the_same_study_make_one_row_each(ledger: Ledger, tmp_path: Path, side: int):
@@ -155,14 +144,7 @@ def run_together(ledger: Ledger, folder: Path, loads: list[list]) -> None:
         together.wait()
         try:
             for image in images:
-                reception.store(
-                    sop_class_uid=image.SOPClassUID,
-                    sop_instance_uid=image.SOPInstanceUID,
-                    transfer_syntax_uid="1.2.840.10008.1.2.1",
-                    calling_ae_title="MODALITY1",
-                    data_set=encoded(image),
-                    now=datetime.now(UTC),
-                )
+                keep(reception, image)
         except BaseException as failure:
             failures.append(failure)
             raise

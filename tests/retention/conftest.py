@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
 
 from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import history_of, instances_of, study
@@ -16,7 +15,8 @@ from mammography.study import StudyEvent, StudyState
 from node.reception import Reception
 from node.retention import Retention, answered_states
 from tests.ledger.given import claimed, move
-from tests.reception.mammograms import encoded, screening_set, uid
+from tests.reception.keeping import keep
+from tests.reception.mammograms import screening_set, uid
 
 RECEIVED = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 AGE = timedelta(days=30)
@@ -39,14 +39,7 @@ class Store:
     reception: Reception
 
     def take(self, image: Dataset, *, now: datetime = RECEIVED, sender: str = "MODALITY1") -> None:
-        self.reception.store(
-            sop_class_uid=str(image.SOPClassUID),
-            sop_instance_uid=str(image.SOPInstanceUID),
-            transfer_syntax_uid=ExplicitVRLittleEndian,
-            calling_ae_title=sender,
-            data_set=encoded(image),
-            now=now,
-        )
+        keep(self.reception, image, now=now, calling_ae_title=sender)
 
     def take_set(self, name: str, *, now: datetime = RECEIVED) -> None:
         for image in screening_set(name):

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import xxhash
-from pydicom.dataset import Dataset
 
 from mammography.ledger.alarms import AlarmKind, alarms
 from mammography.ledger.engine import Ledger
@@ -22,9 +21,10 @@ from node.arrival import Arrival
 from node.commitment_provider import judge_commitment
 from node.data_set_digest import data_set_digest
 from node.image_folders import ImageFolders
-from node.part10 import Announcement, holds
+from node.part10 import holds
 from node.repair import AGAIN_AFTER, MOST_ORPHANS, SETTLED_AFTER, Repair
 from node.retention import answered_states, remove_deleted
+from tests.reception.keeping import arrived
 from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram, screening_set, uid
 from tests.retention.conftest import AGE, RECEIVED, Store
 
@@ -64,20 +64,10 @@ def die_while_deleting(store: Store, url: str, *, files: int) -> None:
     assert died.returncode == -signal.SIGKILL, died.stderr.decode()
 
 
-def announced(image: Dataset) -> Announcement:
-    return Announcement(
-        sop_class_uid=FOR_PRESENTATION,
-        sop_instance_uid=str(image.SOPInstanceUID),
-        transfer_syntax_uid="1.2.840.10008.1.2.1",
-        calling_ae_title="MODALITY7",
-    )
-
-
 def orphan(store: Store, name: str) -> Path:
     """What a receiver leaves that is killed between the name and the row."""
     image = mammogram(name)
-    arrival = store.reception.begin(announced(image))
-    arrival.write(encoded(image))
+    arrival = arrived(store.reception, image, calling_ae_title="MODALITY7")
     arrival.seal()
     path = ImageFolders(store.data_dir, sync=True).name(arrival, uid(name))
     arrival.discard()
@@ -282,7 +272,7 @@ def test_what_is_left_of_a_deleted_image_is_not_what_it_was(store: Store):
     path = store.folder("cut-and-gone") / f"{image.SOPInstanceUID}.dcm"
     path.write_bytes(path.read_bytes()[:500])
     assert store.retention().sweep(now=RECEIVED + AGE) == 1
-    store.take(image, now=RECEIVED + AGE + MINUTE)
+    store.take(image, now=RECEIVED + AGE + MINUTE, sender="MODALITY7")
     assert store.row("cut-and-gone").state is StudyState.COMMITTED
 
 
@@ -315,9 +305,7 @@ def test_a_file_that_goes_between_its_name_and_its_row_is_put_back(
     image = mammogram("between", "L CC")
     if not was_there:
         (store.folder("between") / f"{image.SOPInstanceUID}.dcm").unlink()
-    arrival = store.reception.begin(announced(image))
-    arrival.write(encoded(image))
-    store.reception.keep(arrival, now=RECEIVED + AGE + MINUTE)
+    store.take(image, now=RECEIVED + AGE + MINUTE, sender="MODALITY7")
     assert data_set_digest(named[0]) == xxhash.xxh3_128(encoded(image)).hexdigest()
     assert store.files("between") == [named[0].name]
     assert "other content" not in store.history("between")[-1].reason
