@@ -15,7 +15,7 @@ from uuid import uuid4
 import structlog
 
 from node.annex import Annex
-from node.arrival import write_all
+from node.arrival import SMALL_BYTES, write_all
 from node.association import Acceptor, Limits
 from node.dimse_status import Refusal, StorageExhausted
 from node.hall import Offer
@@ -26,20 +26,26 @@ class _File:
     """One instance as a file on a memory disk."""
 
     in_large_pieces = False
-    is_small = False
 
     def __init__(self, announced: Announcement, folder: Path) -> None:
         self.name = folder / f"{announced.sop_instance_uid}.dcm"
         self.path = folder / f"{uuid4().hex}.part"
         self.descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         write_all(self.descriptor, [part10_header(announced)])
+        self._bytes = 0
+
+    @property
+    def is_small(self) -> bool:
+        """Whether its association is served where the node serves such."""
+        return self._bytes <= SMALL_BYTES
 
     def write(self, *pieces: bytes | memoryview) -> None:
         """Append pieces."""
-        write_all(self.descriptor, pieces)
+        self._bytes += write_all(self.descriptor, pieces)
 
     def moved(self, count: int) -> None:
-        """Nobody counts here."""
+        """Count bytes that are in it."""
+        self._bytes += count
 
     def fail(self, failure: OSError) -> None:
         """A benchmark whose disk is full is none."""
