@@ -6,13 +6,14 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from pydicom.uid import UID
 from pynetdicom.dimse_messages import C_ECHO_RQ
 from pynetdicom.dimse_primitives import C_ECHO
 from pynetdicom.pdu import P_DATA_TF
 
-from lab.bench.receivers import Receiver, ReceiverFailed
+from lab.bench.receivers import Receiver
 from lab.bench.receiving import Load
 from lab.bench.sender import RELEASE_RQ, associate, next_pdu
 
@@ -40,7 +41,7 @@ class Waited:
         return statistics.median(self.seconds), p99, max(self.seconds)
 
 
-def echo_under_load(receiver: Receiver, load: Load, *, number: int) -> Waited:
+def echo_under_load(receiver: Receiver, load: Load, number: int) -> Waited:
     """Return how long echoes take while a load is sent to a receiver; `number` names instances that it has not seen.
 
     Raises:
@@ -62,7 +63,7 @@ def echo_under_load(receiver: Receiver, load: Load, *, number: int) -> Waited:
             time.sleep(_PAUSE_SECONDS)
         failed = sender.communicate()[1].decode()
     if failed:
-        raise ReceiverFailed(f"{receiver.name} did not take everything: {failed.strip()[-300:]}")
+        raise receiver.failed(failed)
     return Waited(seconds=tuple(waited), unanswered=unanswered)
 
 
@@ -87,7 +88,8 @@ def measure_echoes(receivers: Sequence[Receiver], loads: Sequence[Load]) -> dict
     found: dict[str, dict[Load, Waited]] = {}
     for receiver in receivers:
         for load in loads:
-            found.setdefault(receiver.name, {})[load] = echo_under_load(receiver, load, number=next(numbers))
+            waited = receiver.all_taken(partial(echo_under_load, receiver, load), numbers)
+            found.setdefault(receiver.name, {})[load] = waited
             receiver.forget()
     return found
 

@@ -8,22 +8,30 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
 from lab.demo.free_ports import free_port
 from lab.demo.orthanc import TEMPLATE, orthanc_program
 from mammography.ledger.schema import upgrade
 
 _START_SECONDS = 60
+OURS = "ours"
+"""What every table calls the receiver that the others are compared with."""
+_LAST_WORDS = 300
+_MOST_AGAIN = 2
+"""So often a peer that refused an instance has a turn once more; Orthanc was seen to, in one turn of some 200 with 64 KB objects."""
 _TICKS = os.sysconf("SC_CLK_TCK")
+
+Taken = TypeVar("Taken")
 
 
 class ReceiverFailed(Exception):
-    """A receiver did not start or refused an instance; str() says which, and where its log is."""
+    """A receiver did not start or refused an instance; str() says which, and what its log says or where that is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +51,8 @@ class Receiver:
 
     def __init__(self, name: str, launch: Callable[[Path, int], Launch], folder: Path) -> None:
         self.name, self.port = name, free_port()
+        self.turns_again = 0
+        """How often a load was sent once more, since it refused an instance."""
         folder.mkdir(parents=True)
         self._launched = launch(folder, self.port)
         self._log = folder / "log"
@@ -78,6 +88,31 @@ class Receiver:
                 lines = (process / "status").read_text().splitlines()
                 kilobytes += sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
         return kilobytes * 1024 / 1e6
+
+    def failed(self, said: str) -> ReceiverFailed:
+        """Return what is wrong where it refused an instance; `said` is what the sender said."""
+        log = self._log.read_text(errors="replace").strip()[-_LAST_WORDS:]
+        return ReceiverFailed(
+            f"{self.name} did not take everything: {said.strip()[-_LAST_WORDS:]}; its log ends with: {log or 'nothing'}"
+        )
+
+    def all_taken(self, turn: Callable[[int], Taken], numbers: Iterator[int]) -> Taken:
+        """Return what the first turn gives in which everything was taken: a peer has another, ours may not need it.
+
+        Each turn takes one of the numbers, for instances that it has not seen.
+
+        Raises:
+            ReceiverFailed: if ours refuses an instance, or a peer does in three turns on end.
+        """
+        left = 0 if self.name == OURS else _MOST_AGAIN
+        while True:
+            try:
+                return turn(next(numbers))
+            except ReceiverFailed:
+                if not left:
+                    raise
+                left -= 1
+                self.turns_again += 1
 
     def forget(self) -> None:
         """Remove what came: a memory disk does not hold the instances of all turns."""
@@ -194,7 +229,7 @@ def _node(folder: Path, port: int) -> Launch:
 
 PATH_ALONE = MappingProxyType(
     {
-        "ours": _bare,
+        OURS: _bare,
         "storescp": _storescp,
         "Orthanc": lambda folder, port: _orthanc(folder, port, sync=False),
         "stock pynetdicom": _stock,
@@ -202,6 +237,6 @@ PATH_ALONE = MappingProxyType(
 )
 """Table 1: files on a memory disk, nobody syncs, no ledger of ours."""
 PROMISE_KEPT = MappingProxyType(
-    {"ours": _node, "plain pump": _pump, "Orthanc": lambda folder, port: _orthanc(folder, port, sync=True)}
+    {OURS: _node, "plain pump": _pump, "Orthanc": lambda folder, port: _orthanc(folder, port, sync=True)}
 )
 """Table 2: synced, named, read and recorded before the answer, on a real disk."""

@@ -1,14 +1,16 @@
 """Measure receivers in turns: the same sender, the same minutes, instances that none has seen."""
 
+import itertools
 import random
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from lab.bench.receivers import Launch, Receiver, ReceiverFailed
+from lab.bench.receivers import OURS, Launch, Receiver, ReceiverFailed
 from mammography.progress import tracked
 
 _LONGEST_SECONDS = 600
@@ -69,16 +71,17 @@ def measure_receivers(
     where its files are few: ext4 looks twice at an inode that was freed in the last minutes, and whoever makes files after
     thousands were removed pays for it, a third of its processor time.
 
+    A peer that refuses an instance has its turn again; ours may not, since that is a defect of ours.
+
     Raises:
-        ReceiverFailed: if a receiver refuses an instance.
+        ReceiverFailed: if ours refuses an instance, or a peer does in three turns on end.
     """
-    chance, number = random.Random(7), 0
+    chance, numbers = random.Random(7), itertools.count(1)
     turns: dict[Load, dict[str, list[Turn]]] = {load: {one.name: [] for one in receivers} for load in loads}
     plan = [(load, turn) for load in loads for turn in range(rounds + 1)]
     for load, turn in tracked(plan, label="receiving in turns", total=len(plan)):
         for receiver in chance.sample(receivers, len(receivers)):
-            number += 1
-            taken = _turn(receiver, load, number)
+            taken = receiver.all_taken(partial(_turn, receiver, load), numbers)
             if load.size >= _FEW_FILES_BYTES or not keep_small:
                 receiver.forget()
             if turn:
@@ -87,7 +90,7 @@ def measure_receivers(
 
 
 def _medians(turns: Mapping[str, Sequence[Turn]]) -> dict[str, Measured]:
-    ours = [turn.mb_per_second for turn in turns["ours"]]
+    ours = [turn.mb_per_second for turn in turns[OURS]]
     return {
         name: Measured(
             turn=Turn(
@@ -115,7 +118,7 @@ def _turn(receiver: Receiver, load: Load, number: int) -> Turn:
         timeout=_LONGEST_SECONDS,
     )
     if sent.returncode:
-        raise ReceiverFailed(f"{receiver.name} did not take everything: {sent.stderr.strip()[-300:]}")
+        raise receiver.failed(sent.stderr)
     seconds, instances, taken, sending = map(float, sent.stdout.split())
     cpu = receiver.cpu_seconds() - before
     return Turn(
@@ -139,9 +142,11 @@ def table(measured: Mapping[Load, Mapping[str, Measured]], receivers: Sequence[R
             for name, one in of_load.items()
         ]
     peaks = ", ".join(f"{one.name} {one.peak_memory_mb():.0f} MB" for one in receivers)
-    return "\n".join(
-        [*lines, "", f"Peak memory over all loads, of the processes that live, added up: {peaks}."]
-    )
+    lines += ["", f"Peak memory over all loads, of the processes that live, added up: {peaks}."]
+    again = ", ".join(f"{one.name} {one.turns_again}" for one in receivers if one.turns_again)
+    if again:
+        lines.append(f"Turns that were taken again, since an instance was refused: {again}.")
+    return "\n".join(lines)
 
 
 def launch_all(launches: Mapping[str, Callable[[Path, int], Launch]], folder: Path) -> list[Receiver]:

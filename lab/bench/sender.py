@@ -31,7 +31,9 @@ PDU_BYTES = 128 << 10
 _PATIENCE_SECONDS = 300
 _ANSWER_BYTES = 4096
 _PDU_HEADER = struct.Struct(">BxI")
-_SUCCESS = struct.pack("<HHIH", 0, 0x0900, 2, 0)
+_STATUS = struct.pack("<HHI", 0, 0x0900, 2)
+"""What a status stands behind."""
+_SUCCESS = struct.pack("<8sH", _STATUS, 0)
 _CLASS = "1.2.840.10008.5.1.4.1.1.1.2"
 _ROOT = "1.2.826.0.1.3680043.10.1337"
 RELEASE_RQ = struct.pack(">BxI", 5, 4) + bytes(4)
@@ -205,7 +207,8 @@ class Association:
 
     def _check(self, answer: bytes) -> None:
         if _SUCCESS not in answer:
-            raise ConnectionError("the receiver refused an instance")
+            status = answer.partition(_STATUS)[2][1::-1].hex().upper()
+            raise ConnectionError(f"the receiver refused an instance with status {status or 'none'}")
 
 
 class PumpConnection(Association):

@@ -1,12 +1,17 @@
 """What `mammocalc bench receive` measures is what it says."""
 
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from lab.bench.echoing import Waited, echo_table, echo_under_load, measure_echoes
-from lab.bench.receivers import PATH_ALONE, PROMISE_KEPT
+from lab.bench.receivers import PATH_ALONE, PROMISE_KEPT, Receiver, ReceiverFailed
 from lab.bench.receiving import Load, launch_all, measure_receivers, table
+from lab.bench.sender import Association, Message
 from lab.demo.orthanc import orthanc_program
 
 
@@ -30,6 +35,34 @@ def test_each_turn_sends_instances_that_the_receiver_has_not_seen(tmp_path: Path
     finally:
         for receiver in receivers:
             receiver.stop()
+
+
+@pytest.mark.parametrize("refusals", [0, 2])
+def test_a_peer_that_refuses_an_instance_has_its_turn_again_and_the_table_says_so(
+    tmp_path: Path, refusals: int
+):
+    with launched("peer", tmp_path) as peer:
+        turn = Refusing(peer, refusals)
+        assert peer.all_taken(turn, iter([3, 4, 5])) == 3 + refusals, "each time others"
+        said = f"Turns that were taken again, since an instance was refused: peer {refusals}."
+        assert (said in table({}, [peer])) == bool(refusals)
+
+
+@pytest.mark.parametrize(("name", "turns"), [("peer", 3), ("ours", 1)])
+def test_who_refuses_again_and_again_ends_the_measurement_and_so_does_ours_at_once(
+    tmp_path: Path, name: str, turns: int
+):
+    with launched(name, tmp_path) as receiver:
+        turn = Refusing(receiver, 9)
+        with pytest.raises(ReceiverFailed, match=f"{name} did not take everything: no; its log ends with: "):
+            receiver.all_taken(turn, iter(range(9)))
+        assert turn.refusals == 9 - turns
+
+
+def test_the_sender_says_with_which_status_an_instance_was_refused():
+    heard(0)
+    with pytest.raises(ConnectionError, match="with status A700"):
+        heard(0xA700)
 
 
 @pytest.mark.slow
@@ -70,6 +103,36 @@ def test_orthanc_answers_the_bench_its_echoes_beside_as_many_senders_as_the_benc
         assert waited.unanswered == 0
     finally:
         orthanc.stop()
+
+
+class Refusing:
+    """Turns in which an instance is refused, so often."""
+
+    def __init__(self, receiver: Receiver, refusals: int) -> None:
+        self.receiver, self.refusals = receiver, refusals
+
+    def __call__(self, number: int) -> int:
+        if self.refusals:
+            self.refusals -= 1
+            raise self.receiver.failed("no\n")
+        return number
+
+
+@contextmanager
+def launched(name: str, folder: Path) -> Iterator[Receiver]:
+    receiver = Receiver(name, PROMISE_KEPT["plain pump"], folder / name)
+    try:
+        yield receiver
+    finally:
+        receiver.stop()
+
+
+def heard(status: int) -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        answer = struct.pack("<HHIH", 0, 0x0900, 2, status)
+        far.sendall(struct.pack(">BxI", 4, len(answer)) + answer)
+        Association(near, Message(65536), names=(1, 1), count=2).hear()
 
 
 def stored(folder: Path) -> list[Path]:
