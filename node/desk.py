@@ -2,7 +2,7 @@
 
 Threads of their own would take turns at the interpreter's lock, and wake one another for every instance. Here whatever came
 together is taken in, kept and answered together. Only what needs no waiting is done at the desk; the rest is left to each association's
-own thread, which waits meanwhile.
+own thread, which waits meanwhile. Whoever is alone is served by his thread, which is quicker.
 """
 
 import select
@@ -18,6 +18,8 @@ from node.incoming import Brought, Incoming, InstanceStore
 
 IDLE = timedelta(seconds=1)
 """An association that brought nothing small for so long is left to its thread, with whatever it began."""
+FEWEST = 2
+"""So many associations are served at a desk, or none."""
 _LOOK_AROUND_SECONDS = 0.25
 _GATHERING_SECONDS = 0.002
 """For so long others may still join those who came first; to keep a few instances takes about as long."""
@@ -70,30 +72,42 @@ class _Visit(Generic[Incoming]):
 
 
 class Desk(Generic[Incoming]):
-    """Serves visitors whose small instances go into one store, until they are `idle`; its thread lives as long as anybody is there."""
+    """Serves visitors whose small instances go into one store, until they are `idle` or alone; its thread lives as long as anybody is there."""
 
     def __init__(self, store: InstanceStore[Incoming], *, idle: timedelta = IDLE) -> None:
         self._store = store
         self._idle_seconds = idle.total_seconds()
         self._lock = threading.Lock()
         self._visits: dict[int, _Visit[Incoming]] = {}
+        self._came: dict[int, float] = {}
+        """Whose descriptors came lately, and when."""
         self._ready: select.epoll | None = None
 
     def serve(self, visitor: Visitor[Incoming]) -> None:
         """Serve an association until it wants something else; then do that, in the thread that called.
 
-        Where the system has no thread or descriptor left, nothing happens.
+        Where nobody else came lately, or the system has no thread or descriptor left, nothing happens.
 
         Raises:
             Exception: what the rest raises, or what went wrong at the desk.
         """
         visit = _Visit(visitor)
+        if not self._is_worth_it(visit):
+            return
         try:
             self._enter(visit)
         except (OSError, RuntimeError):
             return
         visit.over.acquire()
         visit.rest()
+
+    def _is_worth_it(self, visit: _Visit[Incoming]) -> bool:
+        """Return whether enough are there or came lately, and remember who came."""
+        with self._lock:
+            lately = visit.last - self._idle_seconds
+            self._came = {each: at for each, at in self._came.items() if at >= lately}
+            self._came[visit.descriptor] = visit.last
+            return len(self._came.keys() | self._visits.keys()) >= FEWEST
 
     def _enter(self, visit: _Visit[Incoming]) -> None:
         with self._lock:
@@ -126,7 +140,7 @@ class Desk(Generic[Incoming]):
             self._keep(self._brought(ready))
             if monotonic() - looked_around >= _LOOK_AROUND_SECONDS:
                 looked_around = monotonic()
-                self._let_the_idle_go(looked_around - self._idle_seconds)
+                self._let_some_go(looked_around - self._idle_seconds)
 
     def _brought(self, ready: select.epoll) -> Mapping[_Visit[Incoming], Brought[Incoming]]:
         """Wait for somebody, and take what they bring, and what others bring meanwhile: to keep more together costs little more."""
@@ -137,7 +151,8 @@ class Desk(Generic[Incoming]):
             for visit in came:
                 if (small := self._taken(visit)) is not None:
                     brought[visit] = small
-            events = ready.poll(0) if monotonic() < until else []
+            others = len(brought) < len(self._visits) and monotonic() < until
+            events = ready.poll(0) if others else []
         return brought
 
     def _of(self, events: Iterable[tuple[int, int]]) -> Iterator[_Visit[Incoming]]:
@@ -150,10 +165,12 @@ class Desk(Generic[Incoming]):
                 self._ready = None
             return bool(self._visits)
 
-    def _let_the_idle_go(self, since: float) -> None:
+    def _let_some_go(self, since: float) -> None:
+        """Let those go who were idle since then, and the others, too, where too few are left."""
         with self._lock:
-            idle = [visit for visit in self._visits.values() if visit.last < since]
-        for visit in idle:
+            visits = list(self._visits.values())
+        idle = [visit for visit in visits if visit.last < since]
+        for visit in idle if len(visits) - len(idle) >= FEWEST else visits:
             self._let_go(visit)
 
     def _taken(self, visit: _Visit[Incoming]) -> Brought[Incoming] | None:

@@ -1,5 +1,6 @@
 """Associations that bring small instances are served in one thread, together, and nobody waits for another's whims."""
 
+import itertools
 import select
 import socket
 import struct
@@ -17,7 +18,7 @@ from typing_extensions import override
 from node.arrival import Arrival
 from node.association import Limits
 from node.conversation import Conversation, Services
-from node.desk import Desk, Elsewhere
+from node.desk import FEWEST, Desk, Elsewhere
 from node.dimse_status import Refusal, StorageExhausted
 from node.incoming import Brought
 from node.instance_header import InstanceHeader
@@ -35,6 +36,17 @@ from tests.servers import wait_for
 ABORT, RELEASE_RP = 7, 6
 LARGE = 300
 """The side of a mammogram that is not small."""
+
+
+@pytest.fixture(autouse=True)
+def fewest(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """One caller is enough, but where a test says how many make a desk."""
+    number = getattr(request, "param", 1)
+    monkeypatch.setattr("node.desk.FEWEST", number)
+    return number
+
+
+several = pytest.mark.parametrize("fewest", [FEWEST], indirect=True)
 
 
 def at_the_desk() -> int:
@@ -101,6 +113,7 @@ def test_what_was_answered_for_is_in_flight_no_more(node: ListeningNode):
             wait_for(lambda: not any(in_flight), what="the end of what was in flight")
 
 
+@several
 def test_many_bring_theirs_at_once(node: ListeningNode):
     def bring(study: str) -> list[int]:
         with raw_caller(node.port) as caller:
@@ -119,6 +132,30 @@ def test_many_bring_theirs_at_once(node: ListeningNode):
     for study in studies:
         assert len(node.instances(study)) == 40
         assert len(node.stored(study)) == 40
+
+
+@several
+def test_who_is_alone_is_served_by_its_thread_until_another_comes(node: ListeningNode):
+    def bring(caller: RawCaller, study: str, number: int) -> None:
+        caller.socket.sendall(message(study, number))
+        assert caller.status() == 0
+
+    with visiting(node, "first") as first:
+        for number in range(1, 20):
+            bring(first, "first", number)
+            assert at_the_desk() == 0
+        with visiting(node, "second") as second:
+            for number in range(20, 40):
+                bring(first, "first", number)
+                bring(second, "second", number)
+            assert at_the_desk() == 1
+        numbers = itertools.count(40)
+        wait_for(
+            lambda: (bring(first, "first", next(numbers)), at_the_desk())[1] == 0, what="its own thread again"
+        )
+        bring(first, "first", 1000)
+    assert len(node.instances("first")) == next(numbers) + 1
+    assert len(node.instances("second")) == 21
 
 
 @pytest.mark.parametrize("piece", [1, 7, 300])
@@ -368,6 +405,23 @@ def test_who_brings_two_at_once_has_them_kept_one_after_the_other(visitors: list
         thread.join(20)
         assert visitor.own_thread_did == ["else"]
         assert visitor.theirs.recv(3) == b"aa"
+
+
+@several
+def test_two_make_a_desk_and_one_is_none(visitors: list[Visitor]):
+    first, second, third = visitors
+    desk = Desk(Ledgerless(), idle=timedelta(seconds=0.5))
+    for _ in range(3):
+        desk.serve(first)  # returns, since nobody else comes
+    time.sleep(0.6)
+    desk.serve(second)  # the first one came too long ago
+    threads = [served(desk, third), served(desk, second)]
+    second.theirs.send(b"s")
+    assert second.theirs.recv(1) == b"a"
+    for thread in threads:
+        thread.join(20)
+    assert (second.own_thread_did, third.own_thread_did) == ([], []), "one was idle, the other then alone"
+    wait_for(lambda: at_the_desk() == 0, what="nobody at the desk")
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
