@@ -399,12 +399,29 @@ def test_what_nobody_foresaw_ends_those_whom_it_befell(visitors: list[Visitor]):
 def test_who_brings_two_at_once_has_them_kept_one_after_the_other(visitors: list[Visitor]):
     desk = patient_desk(Ledgerless())
     threads = [served(desk, visitor) for visitor in visitors]
-    for visitor in visitors:
+    *bringing, quiet = visitors  # as long as somebody might join them, others are looked for
+    for visitor in bringing:
         visitor.theirs.send(b"sse")
-    for visitor, thread in zip(visitors, threads, strict=True):
+    for visitor, thread in zip(bringing, threads, strict=False):
         thread.join(20)
         assert visitor.own_thread_did == ["else"]
         assert visitor.theirs.recv(3) == b"aa"
+    quiet.theirs.send(b"e")
+    threads[-1].join(20)
+    assert quiet.own_thread_did == ["else"]
+
+
+def test_who_goes_on_bringing_stays(visitors: list[Visitor]):
+    bringing = visitors[0]
+    thread = served(Desk(Ledgerless(), idle=timedelta(seconds=1)), bringing)
+    until = time.monotonic() + 2
+    while time.monotonic() < until:
+        bringing.theirs.send(b"s")
+        assert bringing.theirs.recv(1) == b"a"
+        time.sleep(0.05)
+    assert thread.is_alive()
+    thread.join(20)
+    assert not thread.is_alive()
 
 
 @several
