@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from pydicom.uid import DigitalIntraOralXRayImageStorageForPresentation
 from typing_extensions import override
 
 from node.arrival import Arrival
@@ -29,7 +30,7 @@ from node.wire.pdu import ProtocolViolation
 from node.wire.small_message import Content
 from tests.reception.conftest import ListeningNode
 from tests.reception.keeping import arrived
-from tests.reception.mammograms import encoded, mammogram, uid
+from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram, uid
 from tests.reception.raw_callers import C_ECHO, RELEASE_RQ, RawCaller, c_store, command, raw_caller
 from tests.servers import wait_for
 
@@ -58,6 +59,13 @@ def message(study: str, number: int, *, side: int = 8, said: str = "") -> bytes:
     return c_store(said or image.SOPInstanceUID, encoded(image))
 
 
+def of_another_class(stream: bytes) -> bytes:
+    """A message whose command names another SOP class than its presentation context."""
+    return stream.replace(
+        FOR_PRESENTATION.encode(), DigitalIntraOralXRayImageStorageForPresentation.encode(), 1
+    )
+
+
 @contextmanager
 def visiting(node: ListeningNode, study: str) -> Iterator[RawCaller]:
     """A caller whose association has brought a small instance, number 0 of a study."""
@@ -79,6 +87,8 @@ def test_whatever_comes_between_small_ones_is_done_in_its_turn(node: ListeningNo
                 (message("between", 4, said="1.2.3"), 0xA900),
                 (message("between", 5), 0),
                 (message("between", 6), 0),
+                (of_another_class(message("between", 9)), 0x0122),
+                (message("between", 10), 0),
                 (c_store("1.2.3", b"no data set of ours"), 0xC000),
                 (message("between", 7), 0),
                 (message("between", 8), 0),
@@ -88,7 +98,7 @@ def test_whatever_comes_between_small_ones_is_done_in_its_turn(node: ListeningNo
             assert caller.status() == status, number
         caller.socket.sendall(RELEASE_RQ)
         assert caller.pdu()[0] == RELEASE_RP
-    assert len(node.instances("between")) == 8
+    assert len(node.instances("between")) == 9
     assert len(node.refusals()) == 2
     wait_for(lambda: node.touched == [uid("between")], what="the end of the association")
     wait_for(lambda: at_the_desk() == 0, what="nobody at the desk")
@@ -291,12 +301,15 @@ class Ledgerless:
     def __init__(self) -> None:
         self.fails: BaseException | None = None
         self.too_few = False
+        self.together: list[int] = []
+        """How many came at a time."""
 
     def begin(self, announced: object) -> SimpleNamespace:
         raise NotImplementedError
 
     def accept(self, arrivals: Sequence[object], *, now: datetime) -> Sequence[str | Exception]:
         assert now.tzinfo
+        self.together.append(len(arrivals))
         if isinstance(self.fails, StorageExhausted):
             return [self.fails] * len(arrivals)
         if self.fails:
@@ -315,11 +328,16 @@ class Visitor:
         self.theirs.settimeout(20)
         self.left: list[object] = []
         self.own_thread_did: list[object] = []
+        self.taken = 0
+        self.meanwhile: Callable[[], object] = lambda: None
+        """Happens while something of his is taken."""
 
     def fileno(self) -> int:
         return self.ours.fileno()
 
     def next_small(self) -> object:
+        self.taken += 1
+        self.meanwhile()
         match self.ours.recv(1):
             case b"s":
                 return SimpleNamespace(arrival=None, leave=lambda: self.left.append("instance"))
@@ -368,6 +386,13 @@ def served(desk: Desk, visitor: Visitor) -> threading.Thread:
     return thread
 
 
+def let_go(visitors: Sequence[Visitor], threads: Sequence[threading.Thread]) -> None:
+    for visitor, thread in zip(visitors, threads, strict=True):
+        visitor.theirs.send(b"e")
+        thread.join(20)
+        assert not thread.is_alive()
+
+
 def test_what_nobody_foresaw_ends_those_whom_it_befell(visitors: list[Visitor]):
     store = Ledgerless()
     desk = patient_desk(store)
@@ -411,27 +436,70 @@ def test_who_brings_two_at_once_has_them_kept_one_after_the_other(visitors: list
     assert quiet.own_thread_did == ["else"]
 
 
-def test_who_goes_on_bringing_stays(visitors: list[Visitor]):
-    bringing = visitors[0]
-    thread = served(Desk(Ledgerless(), idle=timedelta(seconds=1)), bringing)
+@several
+def test_who_goes_on_bringing_stays_and_others_may_join(visitors: list[Visitor]):
+    first, second, late = visitors
+    desk = Desk(Ledgerless(), idle=timedelta(seconds=1))
+    desk.serve(first)  # alone
+    threads = [served(desk, second), served(desk, first)]
     until = time.monotonic() + 2
     while time.monotonic() < until:
-        bringing.theirs.send(b"s")
-        assert bringing.theirs.recv(1) == b"a"
+        for visitor in (first, second):
+            visitor.theirs.send(b"s")
+            assert visitor.theirs.recv(1) == b"a"
         time.sleep(0.05)
-    assert thread.is_alive()
-    thread.join(20)
-    assert not thread.is_alive()
+    assert all(thread.is_alive() for thread in threads)
+    threads.append(served(desk, late))
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def test_who_comes_while_others_are_taken_in_is_kept_with_them(visitors: list[Visitor]):
+    first, second, _ = visitors
+    store = Ledgerless()
+    desk = patient_desk(store)
+    threads = [served(desk, visitor) for visitor in visitors]
+    first.meanwhile = lambda: second.theirs.send(b"s")
+    first.theirs.send(b"s")
+    assert [first.theirs.recv(1), second.theirs.recv(1)] == [b"a", b"a"]
+    assert store.together == [2]
+    let_go(visitors, threads)
+
+
+def test_who_trickles_keeps_nobody_waiting(visitors: list[Visitor]):
+    trickling, other, _ = visitors
+    desk = patient_desk(Ledgerless())
+    threads = [served(desk, visitor) for visitor in visitors]
+    trickling.theirs.send(b"." * 100_000)
+    other.theirs.send(b"s")
+    assert other.theirs.recv(1) == b"a"
+    assert trickling.taken < 100_000
+    let_go(visitors, threads)
+
+
+def test_who_left_is_not_looked_at_any_more(visitors: list[Visitor]):
+    desk = patient_desk(Ledgerless())
+    threads = [served(desk, visitor) for visitor in visitors]
+    left, other, _ = visitors
+    left.theirs.send(b"es")
+    threads[0].join(20)
+    assert left.own_thread_did == ["else"]
+    other.theirs.send(b"s")
+    assert other.theirs.recv(1) == b"a"
+    let_go(visitors[1:], threads[1:])
 
 
 @several
-def test_two_make_a_desk_and_one_is_none(visitors: list[Visitor]):
+def test_two_make_a_desk_and_one_is_none(visitors: list[Visitor], monkeypatch: pytest.MonkeyPatch):
     first, second, third = visitors
     desk = Desk(Ledgerless(), idle=timedelta(seconds=0.5))
-    for _ in range(3):
-        desk.serve(first)  # returns, since nobody else comes
-    time.sleep(0.6)
-    desk.serve(second)  # the first one came too long ago
+    with monkeypatch.context() as alone:
+        alone.setattr(desk, "_enter", pytest.fail)
+        for _ in range(3):
+            desk.serve(first)
+        time.sleep(0.6)
+        desk.serve(second)  # the first one came too long ago
     threads = [served(desk, third), served(desk, second)]
     second.theirs.send(b"s")
     assert second.theirs.recv(1) == b"a"
@@ -482,6 +550,23 @@ def test_the_begin_of_an_instance_is_acknowledged_at_once():
                 select.select([ours], [], [], 20)
                 assert inbox.look(1 << 16) is content
                 assert ours.acknowledged == 1
+
+
+def test_the_end_of_a_connection_is_no_begin_of_an_instance():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for last_words in (b"", message("end", 0)[:50]):
+            for reset in (False, True):
+                theirs = socket.create_connection(listener.getsockname())
+                with listener.accept()[0] as ours:
+                    inbox = Inbox(ours, silence=timedelta(seconds=5))
+                    theirs.sendall(last_words)
+                    select.select([ours], [], [], 20 if last_words else 0)
+                    assert inbox.look(1 << 16) is Content.BEGUN
+                    if reset:
+                        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    theirs.close()
+                    select.select([ours], [], [], 20)
+                    assert inbox.look(1 << 16) is Content.OTHER
 
 
 def test_a_fault_that_nobody_foresaw_is_its_own_instances_alone(

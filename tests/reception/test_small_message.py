@@ -78,6 +78,8 @@ def test_a_second_command_is_not_taken_for_a_part_of_the_first(first: bytes):
         b"\4\0\0\0\0\5\0\0\0\1\1\3",  # a value without a control header
         b"\4\0\0\0\0\3abc",  # a PDU that ends within the header of a value
         b"\4\0\0\0\0\7\0\0\0\x09\1\3x",  # a value that is longer than its PDU
+        alone(1, data_set=True) + b"\4\0\0\0\0\7\0\0\0\x09\1\2x",
+        alone(1, data_set=True) + b"\4\0\0\0\0\6\0\0\0\1\1\2",
         b"".join(pdus([(1, 3, b"no command set")])),
     ],
 )
