@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -23,6 +23,7 @@ from node.desk import FEWEST, Desk, Elsewhere
 from node.dimse_status import Refusal, StorageExhausted
 from node.incoming import Brought
 from node.instance_header import InstanceHeader
+from node.metrics import INSTANCES
 from node.porter import Call
 from node.wire.command_set import parse_command
 from node.wire.inbox import Inbox
@@ -580,12 +581,14 @@ def test_a_fault_that_nobody_foresaw_is_its_own_instances_alone(
         return examine(arrival)
 
     monkeypatch.setattr(node.reception, "_examine", examined)
+    before = INSTANCES.labels("new")._value.get()
     arrivals = []
     for number in range(3):
         image = mammogram("fault", SOPInstanceUID=uid("fault", str(number)), side=8)
         arrivals.append(arrived(node.reception, image))
     first, fault, last = node.reception.accept(arrivals, now=datetime.now(UTC))
     assert first == last == uid("fault")
+    assert INSTANCES.labels("new")._value.get() == before + 2
     assert isinstance(fault, RuntimeError)
     assert len(node.instances("fault")) == 2
 
@@ -599,39 +602,66 @@ def fill(connection: socket.socket) -> int:
     return filled
 
 
-def test_an_answer_that_is_not_taken_at_once_is_sent_by_its_own_thread():
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
+class Conversing:
+    """A conversation without a node, and what the other side has of it."""
+
+    def __init__(self, ours: socket.socket, theirs: socket.socket) -> None:
+        self.ours, self.theirs = ours, theirs
         theirs.settimeout(20)
-        left: list[int] = []
-        services = Services(
+        self.given_back: list[int] = []
+        self._services = Services(
             store=Ledgerless(),
             desk=Desk(Ledgerless()),
             on_stored=lambda _: None,
             operations={},
             take=lambda _: True,
-            give_back=left.append,
+            give_back=self.given_back.append,
         )
         call = Call(calling_ae_title="MODALITY1", called_ae_title="MAMMOCALC", address="127.0.0.1")
-        conversation = Conversation(ours, call, services=services)
+        self.conversation = Conversation(self.ours, call, services=self._services)
+
+    def brought(self) -> Brought:
+        """What a C-STORE of 1.2.3 brought."""
         arrival = SimpleNamespace(in_large_pieces=True, discard=lambda: None)
         asked = parse_command(1, command(1, "1.2", "1.2.3"))
-        brought = Brought(asked, arrival, take=services.take, give_back=services.give_back)
+        return Brought(asked, arrival, take=self._services.take, give_back=self._services.give_back)
+
+    def answer(self) -> tuple[int, str]:
+        """The status and the UID of the one answer that comes."""
+        self.ours.shutdown(socket.SHUT_WR)
+        came = b"".join(iter(lambda: self.theirs.recv(1 << 16), b""))
+        answer = parse_command(1, came[12:])
+        return answer.number(0x0900), answer.sop_instance_uid
+
+
+def test_an_answer_that_is_not_taken_at_once_is_sent_by_its_own_thread():
+    ours, theirs = socket.socketpair()
+    with ours, theirs, ThreadPoolExecutor(1) as own_thread:
         filled = fill(ours)
+        conversing = Conversing(ours, theirs)
         with pytest.raises(Elsewhere) as elsewhere:
-            conversation.conclude(brought, "1.2")
-        assert left == [0]
+            conversing.conversation.conclude(conversing.brought(), "1.2")
+        assert conversing.given_back == [0]
+        sent = own_thread.submit(elsewhere.value.rest)
+        assert len(theirs.recv(filled, socket.MSG_WAITALL)) == filled
+        sent.result(20)
+        assert conversing.answer() == (0, "1.2.3")
 
-        def answer_and_go() -> None:
-            elsewhere.value.rest()
-            ours.shutdown(socket.SHUT_WR)
 
-        answering = threading.Thread(target=answer_and_go)
-        answering.start()
-        came = b"".join(iter(lambda: theirs.recv(1 << 16), b""))
-        answering.join(20)
-        answer = parse_command(1, came[filled + 12 :])
-        assert (answer.number(0x0900), answer.sop_instance_uid) == (0, "1.2.3")
+@pytest.mark.parametrize("came", [b"", b"\4"])
+def test_who_sent_more_before_the_answer_goes_on_in_its_own_thread(came: bytes):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.create_connection(listener.getsockname())
+        with theirs, listener.accept()[0] as ours:
+            conversing = Conversing(ours, theirs)
+            theirs.sendall(came)
+            select.select([ours], [], [], 20 if came else 0)
+            assert conversing.conversation._inbox.look(1 << 16) is Content.BEGUN
+            with pytest.raises(Elsewhere) if came else nullcontext() as elsewhere:
+                conversing.conversation.conclude(conversing.brought(), "1.2")
+            if elsewhere:
+                elsewhere.value.rest()
+            assert conversing.answer() == (0, "1.2.3")
 
 
 def test_a_descriptor_that_cannot_be_waited_for_is_left_to_its_thread(tmp_path):
