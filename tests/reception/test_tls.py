@@ -136,6 +136,23 @@ def test_many_instances_go_over_one_association(make_node: Callable[..., Listeni
     assert len(node.instances("many")) == 12
 
 
+def test_small_ones_of_several_at_once_are_deciphered_by_each_ones_own_thread(
+    make_node: Callable[..., ListeningNode], hospital: Hospital
+):
+    node = make_node(tls=hospital.door())
+    callers = [tls_caller(node.acceptor.tls_port, hospital.context()) for _ in range(3)]
+    with ExitStack() as connections:
+        for caller in callers:
+            connections.enter_context(caller.socket)
+            assert caller.associate() == ACCEPTED
+        for number in range(4):
+            for place, caller in enumerate(callers):
+                image = mammogram("small", f"R CC {place} {number}", side=8)
+                caller.socket.sendall(c_store(image.SOPInstanceUID, encoded(image)))
+            assert [caller.status() for caller in callers] == [0] * 3
+    assert len(node.instances("small")) == 12
+
+
 def test_a_large_instance_in_long_pdus_is_deciphered(
     make_node: Callable[..., ListeningNode], hospital: Hospital
 ):
