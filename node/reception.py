@@ -62,7 +62,7 @@ class Reception:
         self._log = _log.bind()  # once: its levels are decided then
 
     def begin(self, announced: Announcement) -> Arrival:
-        """Begin to take an instance in; it never fails: what is wrong is raised by `keep`."""
+        """Begin to take an instance in; it never fails: what is wrong is an outcome of `accept`."""
         path = self._incoming / f"{self._presence.name}-{next(self._numbers)}.part"
         return Arrival(announced, path, self._objection(announced), sync=self._syncs)
 
