@@ -44,8 +44,9 @@ def test_a_peer_that_refuses_an_instance_has_its_turn_again_and_the_table_says_s
     with launched("peer", tmp_path) as peer:
         turn = Refusing(peer, refusals)
         assert peer.all_taken(turn, iter([3, 4, 5])) == 3 + refusals, "each time others"
-        said = f"Turns that were taken again, since an instance was refused: peer {refusals}."
-        assert (said in table({}, [peer])) == bool(refusals)
+        said = table({}, [peer])
+        assert ("taken again" in said) == bool(refusals)
+        assert not refusals or said.endswith(f"since an instance was refused: peer {refusals}.")
 
 
 @pytest.mark.parametrize(("name", "turns"), [("peer", 3), ("ours", 1)])
