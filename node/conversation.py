@@ -71,6 +71,7 @@ from node.wire.pdu import (
     command_pdus,
     data_set_pdus,
 )
+from node.wire.sending import send_all
 from node.wire.small_message import Content
 
 _log = structlog.get_logger()
@@ -116,6 +117,7 @@ class Conversation(Generic[Incoming]):
         silence: timedelta = SILENCE,
     ) -> None:
         self._connection, self._call, self._services = connection, call, services
+        self._silence = silence
         self._inbox = Inbox(connection, silence=silence)
         self._contexts: Mapping[int, AcceptedContext] = {}
         self._longest_pdu = 0
@@ -367,12 +369,7 @@ class Conversation(Generic[Incoming]):
         return command_pdus(command.context_id, response, self._longest_pdu)
 
     def _transmit(self, pdus: bytes) -> None:
-        try:
-            self._connection.sendall(pdus)
-        except (BlockingIOError, TimeoutError) as failure:
-            raise TooSlow("It does not take our answer.") from failure
-        except OSError as failure:
-            raise ConnectionEnded(failure.strerror or type(failure).__name__) from failure
+        send_all(self._connection, pdus, patience=self._silence.total_seconds())
 
     def _send(self, pdu: bytes) -> None:
         """Send a last word; who has gone does not hear it."""

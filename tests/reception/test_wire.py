@@ -4,7 +4,8 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import pytest
@@ -15,6 +16,7 @@ from node.association import Limits
 from node.wire.command_set import encode_command, parse_command
 from node.wire.inbox import Inbox
 from node.wire.pdu import ConnectionEnded, ProtocolViolation, TooSlow, command_pdus
+from node.wire.sending import send_all
 from tests.reception.conftest import ListeningNode
 from tests.reception.mammograms import encoded, mammogram, uid
 from tests.reception.raw_callers import C_ECHO, RELEASE_RQ, c_store, command, fragments, pdus, raw_caller
@@ -192,6 +194,73 @@ def test_a_caller_that_trickles_is_dropped():
         finally:
             done.set()
             sender.join()
+
+
+@contextmanager
+def taking(connection: socket.socket, at_once: int, *, pause: float) -> Iterator[list[int]]:
+    """A receiver that takes so many bytes, pauses, and takes more; what it took so far."""
+    taken: list[int] = []
+    done = threading.Event()
+
+    def take() -> None:
+        while not done.wait(pause) and (came := len(connection.recv(at_once))):
+            taken.append(came)
+
+    receiver = threading.Thread(target=take)
+    receiver.start()
+    try:
+        yield taken
+    finally:
+        done.set()
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+        receiver.join()
+        connection.close()
+
+
+def narrow(*, silence: float = 0.4) -> tuple[socket.socket, socket.socket]:
+    """Two ends of a connection that holds little on the way, and is slow to take more."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.socket()
+        theirs.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        theirs.connect(listener.getsockname())
+        ours = listener.accept()[0]
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+    Inbox(ours, silence=timedelta(seconds=silence))
+    return ours, theirs
+
+
+def test_who_takes_an_answer_by_little_pieces_is_dropped():
+    ours, theirs = narrow()
+    with ours, taking(theirs, 2000, pause=0.04) as taken:
+        began = time.monotonic()
+        with pytest.raises(TooSlow, match="too slowly"):
+            send_all(ours, bytes(1 << 20), patience=0.4)
+        assert time.monotonic() - began < 5
+        assert taken
+
+
+def test_who_takes_nothing_of_an_answer_is_dropped():
+    ours, theirs = narrow()
+    with ours, theirs, pytest.raises(TooSlow):
+        send_all(ours, bytes(1 << 20), patience=0.4)
+
+
+def test_a_long_answer_may_last_longer_than_silence_may():
+    ours, theirs = narrow(silence=1)
+    with ours, taking(theirs, 32 << 10, pause=0.01) as taken:
+        began = time.monotonic()
+        send_all(ours, bytes(2 << 20), patience=1)
+        assert time.monotonic() - began > 1
+        wait_for(lambda: sum(taken) == 2 << 20, what="all of it")
+
+
+def test_who_left_hears_no_answer():
+    ours, theirs = narrow()
+    theirs.close()
+    with ours, pytest.raises(ConnectionEnded):
+        send_all(ours, bytes(1 << 20), patience=0.4)
 
 
 def test_an_association_may_last_however_slowly_short_messages_come(make_node: Callable[..., ListeningNode]):
