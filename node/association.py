@@ -93,7 +93,7 @@ class Acceptor:
     `on_stranger` is told of those with the reason, and must not wait. With `tls` it listens on two ports.
 
     `annexes` are halls in other processes, made with the same `quota`; associations go where the fewest are. `when_lost` is
-    called when such a process ended by itself, and its associations with it: the node is to start anew.
+    called when such a process ended by itself, and its associations with it, or when nobody is let in any more: the node is to start anew.
     """
 
     def __init__(  # noqa: PLR0913  what an application entity is told
@@ -157,7 +157,17 @@ class Acceptor:
         for annex in self._annexes:
             annex.serve(self, when_lost=partial(self._lose, annex))
         self._porter = Porter(doors, self, patience=self._limits.request_timeout)
-        threading.Thread(target=self._porter.serve, name="porter", daemon=True).start()
+        threading.Thread(
+            target=self._keep_the_doors, args=(self._porter,), name="porter", daemon=True
+        ).start()
+
+    def _keep_the_doors(self, porter: Porter) -> None:
+        """Let callers in until we stop; a node whose doors closed by themselves is to start anew."""
+        try:
+            porter.serve()
+        finally:
+            if not porter.is_stopping:
+                self._when_lost()
 
     def _listen(self, port: int) -> tuple[socket.socket, int]:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET

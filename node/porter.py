@@ -110,6 +110,11 @@ class Porter:
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._stopping = False
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopping
+
     def serve(self) -> None:
         """Serve until `stop` is called; then close the listening sockets and every connection that waits."""
         try:

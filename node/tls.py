@@ -38,14 +38,23 @@ class Credentials:
         """All that there are."""
         return (self.certificate, self.key, *([self.callers] if self.callers else []))
 
-    def stamp(self) -> tuple[tuple[int, int, int], ...]:
-        """Return what tells whether a file changed.
+    def stamp(self) -> tuple[tuple[int, ...], ...]:
+        """Return what tells whether a file changed, or who may read it.
 
         Raises:
             OSError: if one is missing.
         """
         states = [file.stat() for file in self.files]
-        return tuple((state.st_mtime_ns, state.st_size, state.st_ino) for state in states)
+        return tuple((state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino) for state in states)
+
+    def unreadable(self) -> str:
+        """Return the first file that cannot be read, and why not; nothing where all can."""
+        for file in self.files:
+            try:
+                file.open("rb").close()
+            except OSError as refused:
+                return f"{file} cannot be read ({refused.strerror})"
+        return ""
 
 
 class Tls:
@@ -89,10 +98,8 @@ class Tls:
                 "without a pass phrase, and authorities, all in PEM, under [tls]."
             ) from refused
         except OSError as refused:
-            name = refused.filename or next(file for file in credentials.files if not file.exists())
-            raise CredentialsRefused(
-                f"{name} cannot be read ({refused.strerror}): name a file under [tls] that this user may read."
-            ) from refused
+            said = credentials.unreadable() or f"TLS cannot be spoken ({refused.strerror or refused})"
+            raise CredentialsRefused(f"{said}: name files under [tls] that this user may read.") from refused
         return context
 
 

@@ -21,6 +21,7 @@ from node.callers import THIS_MACHINE, Caller
 from node.requestor import NoAssociation
 from tests.reception.conftest import ListeningNode
 from tests.reception.mammograms import encoded, mammogram, uid
+from tests.reception.raw_callers import raw_caller
 from tests.reception.senders import calling, send
 from tests.servers import wait_for
 
@@ -241,3 +242,22 @@ def test_stopping_lets_an_open_association_end(node: ListeningNode):
     stopping.join(5)
     assert not stopping.is_alive()
     assert node.touched == [uid("stop")]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_doors_that_closed_by_themselves_are_told_of(make_node: Callable[..., ListeningNode]):
+    lost = threading.Event()
+
+    def fault(*_: object) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    node = make_node(on_stranger=fault, when_lost=lost.set)
+    with raw_caller(node.port) as caller:
+        caller.associate(called="SOMEBODY")
+    assert lost.wait(10), "the role is to start anew"
+
+
+def test_doors_that_are_closed_by_the_node_are_no_loss(make_node: Callable[..., ListeningNode]):
+    lost = threading.Event()
+    make_node(when_lost=lost.set).acceptor.stop()
+    assert not lost.wait(0.5)

@@ -248,6 +248,23 @@ def test_a_new_certificate_needs_no_restart(make_node: Callable[..., ListeningNo
     assert is_answered(tls_caller(port, successor.context())), "the former one stays in use"
 
 
+def test_a_new_key_that_cannot_be_read_closes_no_door(
+    make_node: Callable[..., ListeningNode], hospital: Hospital
+):
+    node = make_node(tls=hospital.door())
+    key = hospital.folder / "node.key"
+    kept = key.rename(hospital.folder / "kept.key")
+    key.mkdir()  # nobody reads that, root neither
+    for _ in range(2):
+        assert is_answered(tls_caller(node.acceptor.tls_port, hospital.context())), "with the former one"
+        assert is_answered(RawCaller(node.port))
+    key.rmdir()
+    kept.rename(key)
+    successor = Hospital(folder=hospital.folder, authority=trustme.CA())
+    successor.vouch_for("node")
+    assert is_answered(tls_caller(node.acceptor.tls_port, successor.context()))
+
+
 @pytest.mark.parametrize(
     ("kind", "dialect"),
     [
@@ -270,6 +287,14 @@ def test_ciphers_without_secrecy_forward_or_authenticity_are_refused(
     assert is_answered(tls_caller(node.acceptor.tls_port, context))
 
 
+def test_who_may_read_a_file_is_part_of_what_tells_that_it_changed(hospital: Hospital):
+    certificate, key = hospital.vouch_for("node")
+    credentials = Credentials(certificate=certificate, key=key)
+    before = credentials.stamp()
+    key.chmod(0o640 if key.stat().st_mode & 0o777 != 0o640 else 0o600)
+    assert credentials.stamp() != before
+
+
 def test_credentials_that_do_not_work_are_named(hospital: Hospital, tmp_path: Path):
     certificate, key = hospital.vouch_for("node")
     _, foreign = hospital.vouch_for("other")
@@ -282,7 +307,8 @@ def test_credentials_that_do_not_work_are_named(hospital: Hospital, tmp_path: Pa
     nonsense = tmp_path / "nonsense.pem"
     nonsense.write_text("nonsense")
     for mistake, named in (
-        (Credentials(certificate=tmp_path / "missing.pem", key=key), "missing.pem"),
+        (Credentials(certificate=tmp_path / "missing.pem", key=key), "missing.pem cannot be read"),
+        (Credentials(certificate=certificate, key=tmp_path), f"{tmp_path} cannot be read"),
         (Credentials(certificate=certificate, key=foreign), "MISMATCH"),
         (Credentials(certificate=certificate, key=with_pass_phrase), "pass-phrase.key"),
         (Credentials(certificate=nonsense, key=key), "nonsense.pem"),
