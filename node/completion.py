@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from mammography.completeness import (
@@ -94,17 +95,11 @@ class Completion:
 
     def association_ended(self, study_instance_uid: str, *, now: datetime) -> None:
         """Judge a study at once, because nobody sends to it any more."""
-        with self._ledger.read() as session:
-            seen = study(session, study_instance_uid)
-        if seen is not None and self._judge(seen, association_ended=True, now=now) is StudyState.QUEUED:
-            self._ring_for([study_instance_uid], now=now)
+        self._judge_at_once(study_instance_uid, association_ended=True, now=now)
 
     def listed(self, study_instance_uid: str, *, now: datetime) -> None:
         """Judge a study at once, because its sender has said what it holds; it may not have arrived yet."""
-        with self._ledger.read() as session:
-            seen = study(session, study_instance_uid)
-        if seen is not None and self._judge(seen, association_ended=False, now=now) is StudyState.QUEUED:
-            self._ring_for([study_instance_uid], now=now)
+        self._judge_at_once(study_instance_uid, association_ended=False, now=now)
 
     def sweep(self, *, now: datetime) -> int:
         """Judge what waited long enough, expire leases, ring for what is QUEUED; return how much was done."""
@@ -138,6 +133,18 @@ class Completion:
         """Ask nobody any more."""
         if self._archive is not None:
             self._archive.close()
+
+    def _judge_at_once(self, study_instance_uid: str, *, association_ended: bool, now: datetime) -> None:
+        """Judge a study, and ring for it; where the ledger is away, the sweep does later: what was said to us is written down already."""
+        try:
+            with self._ledger.read() as session:
+                seen = study(session, study_instance_uid)
+            if seen is None:
+                return
+            if self._judge(seen, association_ended=association_ended, now=now) is StudyState.QUEUED:
+                self._ring_for([study_instance_uid], now=now)
+        except SQLAlchemyError as failure:
+            _log.error("ledger-away", study_instance_uid=study_instance_uid, reason=type(failure).__name__)
 
     def _judge(
         self, seen: StudyRow, *, association_ended: bool, now: datetime, asks: bool = False

@@ -1,6 +1,7 @@
 """A modality tells which procedure it performs, and what it made (MPPS)."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from mammography.ledger.signals import signals_of
 from mammography.ledger.tables import ProcedureStepRow
+from node.completion import Completion
 from node.negotiation import MODALITY_PERFORMED_PROCEDURE_STEP as MPPS
 from node.procedure_steps import ProcedureSteps
 from node.requestor import association
@@ -32,7 +34,12 @@ def finished() -> list[str]:
 @pytest.fixture
 def telling(node: ListeningNode, finished: list[str]) -> Iterator[Any]:
     """An association over which a modality tells."""
-    steps = ProcedureSteps(ledger=node.ledger, on_finished=finished.append)
+    with telling_of(node, ProcedureSteps(ledger=node.ledger, on_finished=finished.append)) as conversation:
+        yield conversation
+
+
+@contextmanager
+def telling_of(node: ListeningNode, steps: ProcedureSteps) -> Iterator[Any]:
     node.acceptor.stop()
     node.listen(
         operations={
@@ -163,3 +170,29 @@ def test_while_the_ledger_is_away_the_modality_is_told_so(node: ListeningNode, t
     assert create(telling, begun("1.2.1")) == 0x0110
     event.remove(node.ledger._engine, "before_cursor_execute", refuse)
     assert create(telling, begun("1.2.1")) == 0x0000
+
+
+def test_a_ledger_that_goes_away_once_a_step_was_written_down_is_no_failure_of_the_step(node: ListeningNode):
+    """The study is judged by the sweep then; the modality hears that its step is over, and tells it only once."""
+    completion = Completion(
+        ledger=node.ledger,
+        quiet_period=timedelta(minutes=1),
+        longest_wait=timedelta(minutes=15),
+        ring=lambda _: True,
+    )
+    steps = ProcedureSteps(ledger=node.ledger, on_finished=lambda study: completion.listed(study, now=NOW))
+    refused = []
+
+    def refuse(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "FROM study" in statement and not refused:
+            refused.append(statement)
+            raise OperationalError("SELECT", {}, Exception("server closed the connection unexpectedly"))
+
+    with telling_of(node, steps) as conversation:
+        assert create(conversation, begun("1.2.3")) == 0
+        event.listen(node.ledger._engine, "before_cursor_execute", refuse)
+        assert change(conversation, over("1.2.3.4")) == 0
+        event.remove(node.ledger._engine, "before_cursor_execute", refuse)
+    assert refused
+    with node.ledger.read() as session:
+        assert session.get(ProcedureStepRow, STEP).status == "COMPLETED"
