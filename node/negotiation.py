@@ -18,10 +18,13 @@ from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
 
 from mammography.results.composed import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.instance_header import MALFORMED
+from node.wire.association_request import answering, what_we_use
 from node.wire.pdu import ProtocolViolation
 
 MAXIMUM_PDU_BYTES = 128 << 10
 """What we let a sender put into one PDU: more gains nothing, 16 KB costs a third (PS3.8 annex D.1)."""
+
+_LONGEST_REASON = 120
 
 VERIFICATION = "1.2.840.10008.1.1"
 STORAGE_COMMITMENT_PUSH_MODEL = "1.2.840.10008.1.20.1"
@@ -59,14 +62,14 @@ def negotiate(
     """Return what we agree to of an A-ASSOCIATE-RQ, a whole PDU.
 
     `storage_classes` are the SOP classes that are stored; None is every one, private and unknown ones too.
-    Asynchronous operations are answered with the default, one at a time, by not being answered (PS3.7 D.3.3.3).
+    What we do not use of it is passed over, known or not. Asynchronous operations are answered with the default, one at a time, by not being answered (PS3.7 D.3.3.3).
 
     Raises:
         ProtocolViolation: if it cannot be understood.
     """
     try:
         pdu = A_ASSOCIATE_RQ()
-        pdu.decode(request)
+        pdu.decode(what_we_use(request))
         asked = pdu.to_primitive()
         proposed = list(asked.presentation_context_definition_list)
         results, roles = negotiate_as_acceptor(
@@ -74,7 +77,8 @@ def negotiate(
         )
         answer = A_ASSOCIATE_AC(_acceptance(asked, results, roles, longest_pdu)).encode()
     except MALFORMED as failure:
-        raise ProtocolViolation("The request for an association cannot be understood.") from failure
+        why = " ".join(str(failure).split())[:_LONGEST_REASON]
+        raise ProtocolViolation(f"The request for an association cannot be understood ({why}).") from failure
     return Agreement(
         contexts={
             cast(int, context.context_id): AcceptedContext(
@@ -86,7 +90,7 @@ def negotiate(
             if context.result == 0
         },
         longest_pdu=_longest_pdu(asked.user_information),
-        answer=bytes(answer),
+        answer=answering(bytes(answer), request),
     )
 
 

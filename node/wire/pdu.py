@@ -63,8 +63,8 @@ RELEASE_RP = HEADER.pack(PduType.RELEASE_RP, 4) + bytes(4)
 _REJECTION = Struct(">BxIxBBB")
 _ABORT = Struct(">BxIxxBB")
 _SERVICE_PROVIDER = 2
-_SHORTEST_FRAGMENT = 256
-"""A receiver that wants less in a PDU than any command set takes is given this much."""
+_SHORTEST_FRAGMENT = 64
+"""A receiver that wants PDUs even shorter is given this much."""
 
 
 def rejection(result: int, source: int, reason: int) -> bytes:
