@@ -33,6 +33,7 @@ from node.composition import (
     now,
     tls_door_of,
 )
+from node.listening import bound
 from node.settings import NodeSettings
 from node.supervision import Role, Supervisor
 
@@ -212,15 +213,13 @@ def _check_ports(settings: NodeSettings) -> None:
     if settings.tls:
         wanted.append((settings.node.host, settings.tls.port, "tls"))
     for host, port, section in wanted:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError as taken:
-                raise CannotStart(
-                    f"Port {port} on {host} cannot be used ({taken.strerror}): is a node running already? "
-                    f"Stop it, or set another [{section}].port."
-                ) from taken
+        try:
+            bound(host, port).close()
+        except OSError as taken:
+            raise CannotStart(
+                f"Port {port} on {host} cannot be used ({taken.strerror}): is a node running already? "
+                f"Stop it, or set another [{section}].port."
+            ) from taken
 
 
 def _make_folder(data_dir: Path) -> None:

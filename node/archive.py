@@ -74,7 +74,7 @@ class Archive:
         self._calling_ae_title = calling_ae_title
         self._ask_again_after = ask_again_after
         self._patience = 2 * peer.timeout
-        self._lanes = Lanes([peer.ae_title])
+        self._lanes = Lanes(1)
         self._circuit = Circuit()
         self._silence = ""
         self._closing = threading.Event()

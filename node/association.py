@@ -5,7 +5,7 @@ import socket
 import ssl
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -18,6 +18,7 @@ from node.annex import Annex
 from node.callers import THIS_MACHINE, Caller
 from node.conversation import SILENCE
 from node.hall import Guest, Hall, Offer
+from node.listening import bound
 from node.metrics import ASSOCIATIONS_OPEN, REJECTIONS
 from node.porter import Call, Porter
 from node.quota import Quota
@@ -89,7 +90,7 @@ class Acceptor:
     unknown ones too (or those of the `offer` alone), and passes on what else is asked to whoever offers it.
 
     `on_study_touched` is called when an association ended, for each study that it stored into, unless another
-    association still stores into the same study. `callers` are those who may call; nobody else is accepted, and
+    association still stores into the same study. `callers` are those who may call whenever it is gone through; nobody else is accepted, and
     `on_stranger` is told of those with the reason, and must not wait. With `tls` it listens on two ports.
 
     `annexes` are halls in other processes, made with the same `quota`; associations go where the fewest are. `when_lost` is
@@ -104,7 +105,7 @@ class Acceptor:
         port: int,
         offer: Offer,
         on_study_touched: Callable[[str], None],
-        callers: Sequence[Caller] = THIS_MACHINE,
+        callers: Iterable[Caller] = THIS_MACHINE,
         on_stranger: Callable[[Call, str], None] = lambda _call, _reason: None,
         limits: Limits | None = None,
         tls: TlsDoor | None = None,
@@ -116,7 +117,7 @@ class Acceptor:
         self._host, self._port = host, port
         self._tls, self._tls_port = tls, 0
         self._on_study_touched = on_study_touched
-        self._callers = tuple(callers)
+        self._callers = callers
         self._on_stranger = on_stranger
         self._limits = limits or Limits()
         self._quota = quota or self._limits.quota()
@@ -170,8 +171,8 @@ class Acceptor:
                 self._when_lost()
 
     def _listen(self, port: int) -> tuple[socket.socket, int]:
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        listener = socket.create_server((self._host, port), family=family, backlog=_BACKLOG)
+        listener = bound(self._host, port)
+        listener.listen(_BACKLOG)
         return listener, int(listener.getsockname()[1])
 
     def stop(self, timeout: timedelta = timedelta(seconds=10)) -> None:

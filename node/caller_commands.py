@@ -32,7 +32,7 @@ def list_callers(as_json: AsJson = False, config: Config = None) -> None:
         typer.echo(json.dumps(listed, indent=2))
         return
     for each in listed:
-        typer.echo(f"{each['ae_title']:16}  {each['host']}")
+        typer.echo(f"{each['ae_title']:16}  {each['host'] or 'from anywhere'}")
     if not listed:
         typer.echo("Nobody is listed under [[callers]]: only programs on this machine may call.")
 

@@ -141,7 +141,7 @@ class Commitment:
         self._calling_ae_title = calling_ae_title
         self._destinations = tuple(each for each in destinations if each.commitment)
         self._names = frozenset(each.name for each in self._destinations)
-        self._lanes = Lanes([each.name for each in self._destinations])
+        self._lanes = Lanes(len(self._destinations))
 
     def sweep(self, *, now: datetime) -> int:
         """Start asking for what is not committed, and return how many objects that is; does not wait.

@@ -21,6 +21,7 @@ from mammography.ledger.commitment_requests import (
     due_commitment_requests,
     held,
     record_commitment_request,
+    senders_due,
 )
 from mammography.ledger.engine import Ledger
 from mammography.ledger.signals import SignalSource, record_signal
@@ -31,6 +32,7 @@ from node.delivery import GIVE_UP_AFTER, back_off, clock_from
 from node.dimse_status import INVALID_ARGUMENT_VALUE, NO_SUCH_ACTION, NO_SUCH_SOP_INSTANCE
 from node.operations import Answer, Operation, OperationRefused, OutgoingEvent, understand
 from node.part10 import holds
+from node.report_addresses import ReportAddress
 from node.requestor import Lanes, NoAssociation, NothingAccepted, association, propose
 
 ALL_COMMITTED, SOME_FAILED = 1, 2
@@ -41,6 +43,9 @@ NO_SUCH_OBJECT_INSTANCE = 0x0112
 CLASS_INSTANCE_CONFLICT = 0x0119
 """Failure Reasons (0008,1197), PS3.3 C.14.1.1."""
 
+MOST_AT_ONCE = 16
+"""Senders that are told at the same time: each may be slow, or away."""
+
 TIMEOUT = timedelta(seconds=30)
 """How long a sender may take for each answer to us."""
 
@@ -48,15 +53,6 @@ Reference = tuple[str, str]
 """SOP class and SOP instance UID."""
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportAddress:
-    """Where a sender takes our reports."""
-
-    port: int
-    host: str | None = None
-    """None is wherever it asked from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +109,8 @@ def judge_commitment(
 class CommitmentProvider:
     """Takes requests for commitment, and reports on them.
 
-    `reports` says where senders take reports, by AE title: there they are brought on an association of our own, again
-    and again until one is taken. Who is not named there gets its report on the association on which it asked, once.
+    `report_to` says where a sender takes reports, by its AE title and address: there they are brought on an association of our own,
+    again and again until one is taken. Where it says None, a sender gets its report on the association on which it asked, once.
     `on_listed` is called for each study of which a request lists instances that are all here.
     """
 
@@ -124,13 +120,13 @@ class CommitmentProvider:
         ledger: Ledger,
         data_dir: Path,
         ae_title: str,
-        reports: Mapping[str, ReportAddress],
+        report_to: Callable[[str, str], ReportAddress | None],
         on_listed: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._ledger, self._data_dir, self._ae_title = ledger, data_dir, ae_title
-        self._reports = dict(reports)
+        self._report_to = report_to
         self._on_listed = on_listed
-        self._lanes = Lanes(list(self._reports))
+        self._lanes = Lanes(MOST_AT_ONCE)
 
     def request(self, operation: Operation, *, now: datetime) -> Answer:
         """Take an N-ACTION in (PS3.4 J.3.2): it is in the ledger before it is answered."""
@@ -143,7 +139,7 @@ class CommitmentProvider:
             )
         transaction_uid, references = understand(partial(_asked, operation.information))
         sender = operation.call.calling_ae_title
-        elsewhere = sender in self._reports
+        elsewhere = self._report_to(sender, operation.call.address) is not None
         with self._ledger.begin() as session:
             record_commitment_request(
                 session,
@@ -181,19 +177,30 @@ class CommitmentProvider:
 
     def sweep(self, *, now: datetime) -> int:
         """Start reporting what is due, and return how many reports that is; does not wait."""
-        count = 0
-        for sender, address in self._reports.items():
-            if self._lanes.busy(sender):
-                continue
-            with self._ledger.read() as session:
-                due = due_commitment_requests(session, sender, now=now)
-            host = address.host or (due[0].address if due else "")
-            together = [row for row in due if address.host or row.address == host]
-            if together:
-                work = partial(self._report, sender, host, address.port, together, clock_from(now))
-                self._lanes.start(sender, work)
-                count += len(together)
-        return count
+        with self._ledger.read() as session:
+            senders = senders_due(session, now=now)
+        return sum(self._start(sender, now) for sender in senders if not self._lanes.busy(sender))
+
+    def _start(self, sender: str, now: datetime) -> int:
+        """Start reporting to one sender what is due at the place of its oldest request."""
+        with self._ledger.read() as session:
+            due = due_commitment_requests(session, sender, now=now)
+        places = [self._place_of(row) for row in due]
+        nowhere = [row for row, place in zip(due, places, strict=True) if place is None]
+        self._put_off(
+            nowhere, clock_from(now), f"{sender} has no commitment_port any more: list it under [[callers]]."
+        )
+        known = [place for place in places if place is not None]
+        if not known:
+            return 0
+        together = [row for row, place in zip(due, places, strict=True) if place == known[0]]
+        self._lanes.start(sender, partial(self._report, sender, *known[0], together, clock_from(now)))
+        return len(together)
+
+    def _place_of(self, row: CommitmentRequestRow) -> tuple[str, int] | None:
+        """Return host and port where the report on a request is taken."""
+        address = self._report_to(row.calling_ae_title, row.address)
+        return None if address is None else (address.host or row.address, address.port)
 
     def wait(self) -> None:
         """Return when nothing is being reported."""

@@ -12,12 +12,13 @@ from node.settings import DestinationSection, NodeSettings
 if TYPE_CHECKING:
     from node.archive import Archive
     from node.association import TlsDoor
-    from node.callers import Caller
+    from node.callers import Callers
     from node.commitment import Commitment
     from node.commitment_provider import CommitmentProvider
     from node.completion import Completion
     from node.operations import Operations
     from node.parcels import Destination, DicomWeb
+    from node.report_addresses import ReportAddresses
     from node.retention import Retention
 
 
@@ -98,23 +99,35 @@ def make_commitment_provider(
     settings: NodeSettings, ledger: Ledger, on_listed: Callable[[str], None] = lambda _: None
 ) -> "CommitmentProvider":
     """Return who answers senders that ask us to commit."""
-    from node.commitment_provider import CommitmentProvider, ReportAddress
+    from node.commitment_provider import CommitmentProvider
 
-    reports = {
-        each.ae_title: ReportAddress(host=each.host, port=each.port)
-        for each in destinations_of(settings)
-        if each.web is None
-    }
-    for caller in settings.callers:
-        if caller.commitment_port:
-            reports[caller.ae_title] = ReportAddress(port=caller.commitment_port)
     return CommitmentProvider(
         ledger=ledger,
         data_dir=settings.node.data_dir,
         ae_title=settings.node.ae_title,
-        reports=reports,
+        report_to=_report_addresses_of(settings).of,
         on_listed=on_listed,
     )
+
+
+def _report_addresses_of(settings: NodeSettings) -> "ReportAddresses":
+    """Return where those take reports that ask us to commit: callers that say where, and destinations."""
+    from node.callers import EVERYWHERE, Caller
+    from node.report_addresses import ReportAddress, ReportAddresses
+
+    callers = [
+        (Caller(ae_title=each.ae_title, network=network), ReportAddress(port=each.commitment_port))
+        for each in settings.callers
+        if each.commitment_port
+        for network in each.networks
+    ]
+    destinations = [
+        (Caller(ae_title=each.ae_title, network=network), ReportAddress(host=each.host, port=each.port))
+        for each in destinations_of(settings)
+        if each.web is None
+        for network in EVERYWHERE
+    ]
+    return ReportAddresses([*callers, *destinations])
 
 
 def operations_of(settings: NodeSettings, ledger: Ledger, completion: "Completion") -> "Operations":
@@ -142,13 +155,17 @@ def operations_of(settings: NodeSettings, ledger: Ledger, completion: "Completio
     }
 
 
-def callers_of(settings: NodeSettings) -> "list[Caller]":
+def callers_of(settings: NodeSettings) -> "Callers":
     """Return who may call: those that are listed, else this machine; and destinations, with their commitment."""
-    from node.callers import THIS_MACHINE, Caller, who_reports_back
+    from node.callers import THIS_MACHINE, Caller, Callers
 
-    listed = [Caller(ae_title=each.ae_title, network=each.network) for each in settings.callers]
+    listed = [
+        Caller(ae_title=each.ae_title, network=network)
+        for each in settings.callers
+        for network in each.networks
+    ]
     reporting = [(each.ae_title, each.host) for each in destinations_of(settings) if each.commitment]
-    return [*(listed or THIS_MACHINE), *who_reports_back(reporting)]
+    return Callers(listed or THIS_MACHINE, reporting)
 
 
 def tls_door_of(settings: NodeSettings) -> "TlsDoor | None":

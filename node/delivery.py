@@ -67,7 +67,7 @@ class Delivery:
         self._calling_ae_title = calling_ae_title
         self._destinations = tuple(destinations)
         self._commitment_names = frozenset(each.name for each in destinations if each.commitment)
-        self._lanes = Lanes([each.name for each in destinations])
+        self._lanes = Lanes(len(destinations))
         self._circuits = {each.name: Circuit() for each in destinations}
         self._closing = threading.Event()
 

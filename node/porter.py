@@ -19,6 +19,7 @@ from typing import Protocol
 
 import structlog
 
+from node.listening import as_written
 from node.tls import Tls
 from node.wire.pdu import HEADER, AbortReason, PduType, abort
 
@@ -159,7 +160,7 @@ class Porter:
                 return
         waiting = _Waiting(
             connection=connection,
-            address=str(address[0]),
+            address=as_written(str(address[0])),
             deadline=monotonic() + self._patience,
             greeting=tls is not None,
         )

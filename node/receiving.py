@@ -35,7 +35,7 @@ def receive(settings: NodeSettings, ledger: Ledger, stop: threading.Event, *, la
     reception.replay_journals()
     reception.sweep_incoming()
     completion = make_completion(settings, ledger)
-    strangers = Strangers(ledger)
+    strangers, callers = Strangers(ledger), callers_of(settings)
 
     def lose() -> None:
         lost.set()
@@ -47,7 +47,7 @@ def receive(settings: NodeSettings, ledger: Ledger, stop: threading.Event, *, la
         port=settings.node.port,
         offer=_offer(settings, ledger, reception),
         on_study_touched=lambda uid: completion.association_ended(uid, now=now()),
-        callers=callers_of(settings),
+        callers=callers,
         on_stranger=strangers.turned_away,
         tls=tls_door_of(settings),
         limits=limits,
@@ -56,10 +56,12 @@ def receive(settings: NodeSettings, ledger: Ledger, stop: threading.Event, *, la
         when_lost=lose,
     )
     strangers.start()
+    callers.start()
     acceptor.start()
     _log.info("listening", ae_title=settings.node.ae_title, host=settings.node.host, port=settings.node.port)
     stop.wait()
     acceptor.stop(last_words)
+    callers.stop()
     strangers.stop()
     reception.close()
     reception.replay_journals()  # of the other processes, which are gone

@@ -37,10 +37,10 @@ class NothingAccepted(Exception):
 
 
 class Lanes:
-    """One thread for each peer: a peer that is slow or dead delays no other, and is never called twice at once."""
+    """One thread for each peer, of at most so many at once: a peer that is slow or dead delays no other, and is never called twice at once."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self._threads = ThreadPoolExecutor(max_workers=max(1, len(names)), thread_name_prefix="lane")
+    def __init__(self, most: int) -> None:
+        self._threads = ThreadPoolExecutor(max_workers=max(1, most), thread_name_prefix="lane")
         self._running: dict[str, Future[None]] = {}
 
     def busy(self, name: str) -> bool:

@@ -19,6 +19,7 @@ from pydantic import (
 
 from mammography.settings_file import LedgerSection, QueueSection, ReaderSection, Section
 from mammography.uid import lawful
+from node.callers import EVERYWHERE
 from node.survival import Survives
 
 
@@ -174,19 +175,20 @@ class CallerSection(Section):
 
     ae_title: AeTitle
     """Or "*", which stands for every title of the network."""
-    host: str = "0.0.0.0/0"
-    """An address or a network, such as 10.0.0.0/8."""
+    host: str | None = None
+    """An address or a network, such as 10.0.0.0/8; left out: any."""
     commitment_port: Port | None = None
     """Where it takes reports of Storage Commitment; without it, on the association on which it asks."""
 
     @property
-    def network(self) -> IPv4Network | IPv6Network:
+    def networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """The addresses that it may call from."""
-        return ip_network(self.host, strict=False)
+        return EVERYWHERE if self.host is None else (ip_network(self.host, strict=False),)
 
     @model_validator(mode="after")
     def _host_is_a_network(self) -> Self:
-        ip_network(self.host, strict=False)
+        if self.host is not None:
+            ip_network(self.host, strict=False)
         return self
 
 

@@ -42,6 +42,19 @@ def record_commitment_request(
     )
 
 
+def senders_due(session: Session, *, now: datetime) -> list[str]:
+    """Return the AE titles of the senders with a report that is due, each once."""
+    due = CommitmentRequestRow.next_attempt_at <= now
+    return list(
+        session.scalars(
+            select(CommitmentRequestRow.calling_ae_title)
+            .where(due)
+            .distinct()
+            .order_by(CommitmentRequestRow.calling_ae_title)
+        )
+    )
+
+
 def due_commitment_requests(
     session: Session, calling_ae_title: str, *, now: datetime, limit: int = 100
 ) -> list[CommitmentRequestRow]:

@@ -84,7 +84,7 @@ def test_the_connection_waits_for_no_acknowledgement_and_leaves_responses_to_the
 
 
 def test_a_lane_that_is_slow_delays_no_other_and_is_not_entered_twice():
-    lanes, go, done = Lanes(["slow", "quick"]), threading.Event(), []
+    lanes, go, done = Lanes(2), threading.Event(), []
     lanes.start("slow", lambda: done.append(go.wait(10)))
     lanes.start("quick", lambda: done.append("quick"))
     wait_for(lambda: not lanes.busy("quick"), what="the quick lane's end")
@@ -97,7 +97,7 @@ def test_a_lane_that_is_slow_delays_no_other_and_is_not_entered_twice():
 
 
 def test_what_broke_in_a_lane_is_raised_once():
-    lanes = Lanes(["lane"])
+    lanes = Lanes(1)
     lanes.start("lane", lambda: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         wait_for(lambda: not lanes.busy("lane"))

@@ -35,7 +35,9 @@ def offer(ledger_url: str, data_dir: Path, survives: Survives) -> Offer:
     """What is offered in one process, with a store and a ledger of its own."""
     ledger = Ledger(ledger_url)
     commitment = Commitment(ledger=ledger, calling_ae_title="MAMMOCALC", destinations=[])
-    provider = CommitmentProvider(ledger=ledger, data_dir=data_dir, ae_title="MAMMOCALC", reports={})
+    provider = CommitmentProvider(
+        ledger=ledger, data_dir=data_dir, ae_title="MAMMOCALC", report_to=lambda *_: None
+    )
     steps = ProcedureSteps(ledger=ledger)
     return Offer(
         store=Reception(ledger=ledger, data_dir=data_dir, minimum_free_bytes=0, survives=survives),

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,14 @@ from mammography.ledger.commitment_requests import commitment_requests
 from mammography.ledger.signals import signals_of
 from mammography.ledger.tables import CommitmentRequestRow
 from mammography.ledger.write_ahead_log import NotDurable
+from node.callers import Caller
 from node.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
-from node.commitment_provider import CommitmentProvider, ReportAddress
+from node.commitment_provider import CommitmentProvider
+from node.composition import callers_of, make_commitment_provider
 from node.delivery import GIVE_UP_AFTER
+from node.report_addresses import ReportAddress, ReportAddresses
 from node.requestor import association
+from node.settings import CallerSection, NodeSection, NodeSettings
 from node.wire.command_set import CommandField, encode_command
 from tests.reception.conftest import ListeningNode
 from tests.reception.mammograms import CT, FOR_PRESENTATION, encoded, mammogram, saved, screening_set, uid
@@ -52,7 +57,7 @@ class Asked:
             ledger=self.node.ledger,
             data_dir=self.node.data_dir,
             ae_title="MAMMOCALC",
-            reports=self.reports,
+            report_to=lambda ae_title, _: self.reports.get(ae_title),
             on_listed=self.listed.append,
         )
 
@@ -224,6 +229,64 @@ def test_who_has_a_port_is_told_there_as_often_as_it_takes(asked: Asked):
         ask(asked.node.port, request("R CC", "L CC"))
         assert asked.sweep() == 1
     assert [told(report) for report in heard.reports] == [(1, 1, []), (1, 2, [])]
+
+
+def test_a_report_whose_sender_has_no_port_any_more_says_so_and_comes_to_an_end(asked: Asked):
+    asked.reports["MODALITY1"] = ReportAddress(port=free_port())
+    ask(asked.node.port, request("R CC"))
+    asked.reports.clear()
+    assert asked.sweep() == 0
+    assert "no commitment_port" in asked.row().reason
+    asked.now += GIVE_UP_AFTER
+    asked.sweep()
+    assert asked.row().next_attempt_at is None
+
+
+def test_each_is_told_where_the_first_that_it_is_takes_reports():
+    def listed(ae_title: str, network: str, port: int) -> tuple[Caller, ReportAddress]:
+        return Caller(ae_title=ae_title, network=ip_network(network)), ReportAddress(port=port)
+
+    addresses = ReportAddresses(
+        [
+            listed("*", "10.0.0.0/8", 1),
+            listed("*", "0.0.0.0/0", 2),
+            listed("MODALITY1", "10.1.0.0/16", 3),
+            listed("MODALITY1", "10.2.0.0/16", 4),
+        ]
+    )
+    told = {
+        (title, address): getattr(addresses.of(title, address), "port", None)
+        for title in ("MODALITY1", "MODALITY2")
+        for address in ("10.1.0.1", "10.2.0.1", "10.3.0.1", "192.0.2.1", "::1")
+    }
+    assert list(told.values()) == [3, 4, 1, 2, None, 1, 1, 1, 2, None]
+
+
+@pytest.mark.parametrize("title", ["MODALITY1", "*"])
+def test_whoever_a_caller_with_a_port_stands_for_is_told_there(asked: Asked, title: str):
+    """As modalities do: it asks, releases at once, and waits for the report at its own port."""
+    heard = Heard()
+    with modality(heard) as port:
+        settings = NodeSettings(
+            node=NodeSection(data_dir=asked.node.data_dir),
+            callers=(
+                CallerSection(ae_title=title, host="127.0.0.0/8", commitment_port=port),
+                CallerSection(ae_title=title, host="10.0.0.0/8", commitment_port=port + 1),
+            ),
+        )
+        provider = make_commitment_provider(settings, asked.node.ledger)
+        asked.node.acceptor.stop()
+        asked.node.listen(
+            callers=callers_of(settings),
+            operations={
+                (CommandField.N_ACTION, str(PUSH_MODEL)): lambda told: provider.request(told, now=NOW)
+            },
+        )
+        assert ask(asked.node.port, request("R CC")) == 0x0000
+        assert provider.sweep(now=NOW) == 1
+        provider.wait()
+        provider.close()
+    assert [told(report) for report in heard.reports] == [(1, 1, [])]
 
 
 def test_nothing_is_committed_to_while_the_ledger_may_not_be_on_the_disk(

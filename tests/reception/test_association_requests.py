@@ -1,6 +1,7 @@
 """What a request for an association may hold that we do not know or use (PS3.8 9.3.1, annex D.2)."""
 
 import struct
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -79,10 +80,8 @@ def test_a_request_that_ends_within_an_item_is_aborted(node: ListeningNode, requ
 
 @given(st.binary(max_size=300))
 def test_of_any_bytes_after_the_fixed_fields_a_request_is_made_or_they_break_a_rule(items: bytes):
-    try:
-        negotiate(pdu(association_request()[6:74] + items))
-    except ProtocolViolation as violation:
-        assert str(violation).startswith(("The request for", "An item of"))
+    with suppress(ProtocolViolation):  # nothing else
+        assert negotiate(pdu(association_request()[6:74] + items)).answer[0] == ACCEPTED
 
 
 @pytest.mark.parametrize("longest", [70, 128, 200, 256, 16384])

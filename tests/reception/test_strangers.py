@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from mammography.command_line import command_line
 from mammography.ledger.engine import Ledger
 from mammography.ledger.strangers import MOST_STRANGERS, TurnedAway, record_strangers, strangers
-from node.callers import Caller, who_reports_back
+from node.callers import Caller
 from node.porter import Call
 from node.strangers import MOST_PENDING, Strangers
 from tests.reception.conftest import ListeningNode
@@ -144,11 +144,3 @@ def test_while_the_ledger_is_away_calls_are_remembered(ledger: Ledger):
     wait_for(lambda: [attempts for *_, attempts in known(ledger)] == [2], what="both calls in the ledger")
     strangers_here.stop()
     assert len(refused) == 2
-
-
-def test_destinations_may_report_their_commitment():
-    callers = who_reports_back([("ORTHANC", "127.0.0.1"), ("PACS", "localhost"), ("GONE", "no-such.invalid")])
-    assert any(caller.is_it("ORTHANC", "127.0.0.1") for caller in callers)
-    assert any(caller.is_it("PACS", "::ffff:127.0.0.1") or caller.is_it("PACS", "::1") for caller in callers)
-    assert not any(caller.is_it("ORTHANC", "127.0.0.2") for caller in callers)
-    assert not any(caller.ae_title == "GONE" for caller in callers)

@@ -83,7 +83,12 @@ def test_a_caller_may_come_from_a_network(tmp_path):
     settings = load_settings(
         NodeSettings, written(tmp_path, '[[callers]]\nae_title = "MOD1"\nhost = "10.1.2.3/8"')
     )
-    assert str(settings.callers[0].network) == "10.0.0.0/8"
+    assert [str(network) for network in settings.callers[0].networks] == ["10.0.0.0/8"]
+
+
+def test_a_caller_without_a_host_may_come_from_anywhere(tmp_path):
+    settings = load_settings(NodeSettings, written(tmp_path, '[[callers]]\nae_title = "MOD1"'))
+    assert [str(network) for network in settings.callers[0].networks] == ["0.0.0.0/0", "::/0"]
 
 
 @pytest.mark.parametrize(
