@@ -8,6 +8,7 @@ from functools import lru_cache, partial
 from io import BytesIO
 from typing import BinaryIO, cast
 
+from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
@@ -47,6 +48,9 @@ that nobody asks for are skipped and cost nothing."""
 _LONGEST_INFLATED = 16 << 20
 """How much of a deflated data set is inflated: a few kilobytes may hold gigabytes."""
 
+_DEFLATED = frozenset({DeflatedExplicitVRLittleEndian, "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
+"""The whole data set is deflated: also where JPIP refers to its pixels (PS3.5 A.5, A.7, A.13)."""
+
 _LAST_OF_A_MAMMOGRAM = 0x00540220
 """View Code Sequence, the highest tag that we ask for."""
 _LAST_OF_OTHERS = 0x0020000E
@@ -74,6 +78,7 @@ _TAG_OF = {
         "ViewCodeSequence",
     )
 }
+_REPRESENTATION_OF = {tag: dictionary_VR(tag) for tag in _TAG_OF.values()}
 _UIDS = frozenset(keyword for keyword in _TAG_OF if keyword.endswith("UID"))
 _TAGS = frozenset(_TAG_OF.values())
 _VIEW = [
@@ -138,7 +143,7 @@ def _by_recursion(failure: BaseException | None) -> bool:
 
 def _parse(data_set: BinaryIO | DataSet, transfer_syntax_uid: str, last: int) -> InstanceHeader:
     """Return the header from the elements up to the tag `last`."""
-    if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
+    if transfer_syntax_uid in _DEFLATED:
         data_set = BytesIO(
             zlib.decompressobj(-zlib.MAX_WBITS).decompress(
                 data_set.read(_LONGEST_INFLATED), _LONGEST_INFLATED
@@ -163,9 +168,16 @@ def _parse(data_set: BinaryIO | DataSet, transfer_syntax_uid: str, last: int) ->
 
 
 def _is_plain(elements: Elements) -> bool:
-    """Return whether no text depends on a character set; codes are within a sequence."""
+    """Return whether every element is of the kind that the standard says, and no text depends on a character set; codes are within a sequence."""
+    if not all(_is_as_expected(tag, element.representation) for tag, element in elements.items()):
+        return False
     texts = b"".join([element.value for tag, element in elements.items() if tag != _LAST_OF_A_MAMMOGRAM])
     return texts.isascii() and _ESCAPE not in texts
+
+
+def _is_as_expected(tag: int, representation: str | None) -> bool:
+    """Return whether an element's value representation is that of its attribute, or not stated: of another kind its bytes say something else."""
+    return representation is None or representation == _REPRESENTATION_OF[tag]
 
 
 def _described(view: View | None, text: Callable[[str], str]) -> InstanceHeader:
@@ -219,8 +231,9 @@ def _text(header: Dataset, keyword: str) -> str:
 
     ASCII without an escape means the same in every character set that a data set may name (PS3.5 6.1.2.5.3).
     """
-    raw: object = header.get_item(_TAG_OF[keyword])
-    encoded = raw.value if isinstance(raw, RawDataElement) else None
+    tag = _TAG_OF[keyword]
+    raw: object = header.get_item(tag)
+    encoded = raw.value if isinstance(raw, RawDataElement) and _is_as_expected(tag, raw.VR) else None
     if encoded and encoded.isascii() and _ESCAPE not in encoded:
         return _clean(keyword, encoded.decode("ascii"))
     value = header.get(keyword)

@@ -120,7 +120,7 @@ def _header(data_set: bytes, *, syntax: str, sop_class_uid: str = FOR_PRESENTATI
         read_instance_header(BytesIO(data_set), transfer_syntax_uid=syntax, sop_class_uid=sop_class_uid)
 
 
-def _header_as_the_library_sees_it(data_set: bytes) -> None:
+def header_as_the_library_sees_it(data_set: bytes) -> None:
     """Where both understand a header, they agree on whose image it is."""
     try:
         theirs = read_dataset(
@@ -144,7 +144,7 @@ PARSERS: tuple[Callable[[bytes], None], ...] = (
     _request,
     *(partial(_header, syntax=syntax) for syntax in SYNTAXES),
     partial(_header, syntax=ExplicitVRLittleEndian, sop_class_uid=_CT),
-    _header_as_the_library_sees_it,
+    header_as_the_library_sees_it,
     _around,
     _at_the_desk,
 )

@@ -1,5 +1,6 @@
 """No bytes, however wrong, crash the node, keep it busy or leave anything behind."""
 
+import struct
 import threading
 from io import BytesIO
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.filereader import read_dataset
+from pydicom.tag import Tag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -21,7 +23,7 @@ from node.negotiation import negotiate
 from node.wire.pdu import ProtocolViolation
 from tests.reception.conftest import ListeningNode
 from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram
-from tests.reception.parsers import seeds, understand
+from tests.reception.parsers import header_as_the_library_sees_it, seeds, understand
 from tests.reception.raw_callers import C_ECHO, association_request, c_store, raw_caller
 from tests.servers import wait_for
 
@@ -154,6 +156,21 @@ def test_a_representation_that_is_none_is_left_to_the_library(representation: by
     changed = head[:place] + representation + head[place + 2 :]
     assert scan(head, implicit=False, last=0x0020000E, wanted=[]) == {}
     assert scan(changed, implicit=False, last=0x0020000E, wanted=[]) is None
+
+
+@pytest.mark.parametrize("representation", [b"AT", b"US", b"FL", b"LO", b"SQ", b"UN"])
+@pytest.mark.parametrize("keyword", ["SOPInstanceUID", "StudyInstanceUID"])
+def test_an_element_of_another_kind_than_its_attribute_is_read_as_the_library_reads_it(
+    representation: bytes, keyword: str
+):
+    """Found by the fuzzer that is guided by coverage: a SOP Instance UID that calls itself a list of tags."""
+    explicit = encoded(mammogram("simple"))
+    tag = Tag(keyword)
+    place = explicit.index(struct.pack("<HH", tag.group, tag.element) + b"UI") + 4
+    length, value = explicit[place + 2 : place + 4], explicit[place + 4 :]
+    if representation in (b"SQ", b"UN"):  # PS3.5 7.1.2
+        length = bytes(2) + length + bytes(2)
+    header_as_the_library_sees_it(explicit[:place] + representation + length + value)
 
 
 @pytest.mark.parametrize("seed", seeds())

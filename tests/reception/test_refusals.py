@@ -169,6 +169,16 @@ def test_an_error_comment_is_a_lawful_long_string():
     assert "\n" not in comment
 
 
+@pytest.mark.parametrize("syntax", ["1.2.1.99", "1.2.4.95", "1.2.4.205"])
+def test_a_header_that_is_deflated_is_read(syntax: str):
+    deflating = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    deflated = deflating.compress(encoded(mammogram("deflated"))) + deflating.flush()
+    header = read_instance_header(
+        BytesIO(deflated), transfer_syntax_uid=f"1.2.840.10008.{syntax}", sop_class_uid=FOR_PRESENTATION
+    )
+    assert header.study_instance_uid == uid("deflated")
+
+
 def test_text_that_no_database_takes_is_left_out():
     image = mammogram("text", AccessionNumber="A\x001\x1b[7")
     header = read_instance_header(
