@@ -6,9 +6,10 @@ import ssl
 import threading
 import time
 from base64 import b64encode
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import timedelta
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 import trustme
@@ -23,9 +24,10 @@ from mammography.settings_file import SettingsRefused, load_settings
 from mammography.study import StudyState
 from node.composition import destinations_of, make_commitment_provider
 from node.delivery import Delivery
-from node.parcels import DicomWeb, Outcome
+from node.parcels import Destination, DicomWeb, Outcome, Parcel
+from node.requestor import CONNECT_TIMEOUT
 from node.settings import NodeSettings
-from node.stow import Answer, NotReached, judge
+from node.stow import LONGEST_ANSWER, Answer, NotReached, judge, stow
 from tests.delivery.peers import destination
 from tests.delivery.sending import deliver, reasons, states
 from tests.delivery.small_studies import NOW, VIEWS
@@ -150,7 +152,15 @@ ANSWERS = [
     (stored(), True, ""),
     (Reply(body=None), True, ""),
     (Reply(body=b"<NativeDicomModel/>", media_type="application/dicom+xml; charset=utf-8"), True, ""),
+    (Reply(body=b"<NativeDicomModel/>", media_type="application/xml"), True, ""),
+    (Reply(body=b"<NativeDicomModel/>", media_type="text/xml"), True, ""),
     (Reply(body=[stored().body]), True, ""),
+    (Reply(body=[stored().body] * 2), False, "check the url"),
+    (Reply(body={"00081198": {"vr": "SQ", "Value": "nothing that a sequence holds"}}), True, ""),
+    (failed(0), False, "web answered 409 (Conflict): 0000H"),
+    (failed(0xFFFF), False, "web answered 409 (Conflict): FFFFH"),
+    (failed(0x10000), False, "web answered 409 (Conflict) and gives no Failure Reason."),
+    (failed(-1), False, "web answered 409 (Conflict) and gives no Failure Reason."),
     (Reply(body=stored().body, media_type="application/dicom+json; charset=utf-8"), True, ""),
     (stored(0xB007), True, "web answered 200 (OK): B007H (Warning"),
     (stored(0xB000, status=202), True, "web answered 202 (Accepted): B000H (Warning, Coercion of Data"),
@@ -194,6 +204,72 @@ def test_an_answer_is_judged_for_its_instance(node, reply, sent, said):
     assert len(service.got) == 2, "each object is asked for, whatever became of the one before"
 
 
+def test_an_answer_too_long_to_be_read_is_none_and_the_next_object_is_answered_for_itself(node):
+    replies = iter([Reply(body=b"x" * (2 * LONGEST_ANSWER), media_type="text/plain")])
+    with web_service(lambda _: next(replies, stored())) as service:
+        node.destinations.append(service.destination(fallback=False))
+        study = node.reported_study(views=VIEWS[:1])
+        deliver(node)
+        assert len({got.port for got in service.got}) == 2, "of the rest nothing is read"
+    assert states(node, study) == {DeliveryState.PENDING, DeliveryState.SENT}
+    assert "no STOW-RS service does" in "".join(reasons(node, study))
+
+
+def test_a_connection_that_is_lost_is_said_to_be(tmp_path):
+    def cut(_: object) -> Reply:
+        raise Cut
+
+    with web_service(cut) as service, stow(*addressed(service.url)) as way:
+        outcome = way.send(parcel(tmp_path, b"an object"))
+        assert (outcome.sent, outcome.lost, way.is_open) == (False, True, False)
+
+
+def test_a_service_that_does_not_read_is_waited_for_as_long_as_the_destination_may_take(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        url = f"http://127.0.0.1:{service.getsockname()[1]}"
+        with stow(*addressed(url, timeout=timedelta(seconds=1))) as way, service.accept()[0]:
+            began = time.monotonic()
+            outcome = way.send(parcel(tmp_path, bytes(32 << 20)))
+            assert time.monotonic() - began < CONNECT_TIMEOUT.total_seconds() - 2
+    assert outcome.lost
+    assert "did not answer the STOW-RS request in 1 s" in outcome.reason
+
+
+def test_a_service_that_takes_no_connections_is_waited_for_only_so_long(monkeypatch):
+    monkeypatch.setattr("node.stow.CONNECT_TIMEOUT", timedelta(seconds=0.5))
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
+        for _ in range(4):  # once its backlog is full, the system answers nobody
+            caller = waiting.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(full.getsockname())
+        began = time.monotonic()
+        with pytest.raises(NotReached, match="nobody answers there"):
+            stow(*addressed(f"http://127.0.0.1:{full.getsockname()[1]}")).__enter__()
+        assert time.monotonic() - began < 5
+
+
+def addressed(url: str, **given: object) -> tuple[Destination, DicomWeb]:
+    destination = web_destination(url, **given)
+    return destination, destination.web
+
+
+def parcel(folder: Path, content: bytes) -> Parcel:
+    path = folder / "object.dcm"
+    path.write_bytes(content)
+    return Parcel(
+        number=1,
+        study_instance_uid="1.2",
+        sop_instance_uid="1.2.3",
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.88.33",
+        kind="cad-sr",
+        path=path,
+        sha256=sha256(content).hexdigest(),
+        attempts=0,
+        due_since=NOW,
+        reason="",
+    )
+
+
 def test_a_media_type_that_is_not_taken_is_refused_and_something_else_goes(node):
     taken = "1.2.840.10008.5.1.4.1.1.88.33", "1.2.840.10008.5.1.4.1.1.7"
     answer = lambda got: stored() if got.dataset.SOPClassUID in taken else Reply(status=415)  # noqa: E731
@@ -215,7 +291,9 @@ def test_a_media_type_that_is_not_taken_is_refused_and_something_else_goes(node)
         (Reply(status=404), "web answered 404 (Not Found): check the url of this destination."),
         (Reply(status=429), "web answered 429 (Too Many Requests): it is tried again."),
         (Reply(status=503), "web answered 503 (Service Unavailable): it is tried again."),
+        (Reply(status=300), "put the address that it names"),
         (Reply(status=308, headers={"Location": "http://127.0.0.1:1/"}), "put the address that it names"),
+        (Reply(status=399), "put the address that it names"),
     ],
     ids=lambda given: getattr(given, "status", None),
 )
@@ -513,7 +591,7 @@ def test_a_destination_with_a_url_is_understood(tmp_path):
 
 def test_a_destination_with_a_url_is_nobody_who_asks_for_commitment(tmp_path, node):
     settings = settings_of(tmp_path, 'url = "https://pacs.hospital/dicom-web"')
-    assert make_commitment_provider(settings, node.ledger)._reports == {}
+    assert make_commitment_provider(settings, node.ledger)._report_to("PACS", "10.0.0.5") is None
 
 
 @pytest.mark.parametrize(
