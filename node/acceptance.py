@@ -141,7 +141,6 @@ class Acceptance:
                 self._settle_alone([each for each in again if each.arrival.is_small])
             if again or not held or len(small) < len(group):
                 self._ledger.sync()
-            self._set_beside(group, recorded)
         except OSError as failure:
             return [exhausted(failure)] * len(group)
         except SQLAlchemyError as failure:
@@ -155,6 +154,7 @@ class Acceptance:
         with self._ledger.transaction(durable=False) as transaction:
             instances = [each.instance for each in group]
             recorded = record_instances(transaction, instances, digest_of=partial(self._digest_of, group))
+            self._set_beside(group, recorded)
             self._see_that_they_are_there(transaction, group, recorded)
         return recorded
 
@@ -165,7 +165,7 @@ class Acceptance:
         _sync_folders(each.path.parent for each in group)
 
     def _set_beside(self, group: Sequence[_Named], recorded: Sequence[Recorded]) -> None:
-        """Give the names back that these took where the ledger knows the instances by other bytes."""
+        """Give the names back that these took where the ledger knows the instances by other bytes, before anybody looks who is there."""
         for each, became in zip(group, recorded, strict=True):
             if became is Recorded.CONFLICT:
                 self._folders.set_beside(each.arrival, each.path)
@@ -178,7 +178,7 @@ class Acceptance:
         """
         file = self._data_dir / path
         for each in group:
-            if each.path == file:
+            if each.path == file and each.arrival.bytes == data_set_bytes:
                 return each.arrival.digest
             if file in each.arrival.compared and holds(file, data_set_bytes):
                 return each.arrival.compared[file]
@@ -200,9 +200,7 @@ class Acceptance:
         for each, became in zip(group, recorded, strict=True):
             row = rows.get(each.instance.sop_instance_uid) if became is Recorded.SAME else None
             path = self._data_dir / row.path if row else each.path
-            by_itself = row is None and path not in each.arrival.compared
-            is_there = each.arrival.is_at(path) if by_itself else holds(path, each.arrival.bytes)
-            if became is Recorded.CONFLICT or is_there:
+            if became is Recorded.CONFLICT or _is_there(each.arrival, path, is_its_own=row is None):
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             whole = path.with_name(each.arrival.path.name)
@@ -226,6 +224,14 @@ def in_one_line(failure: SQLAlchemyError) -> str:
     """Return what the database said, without the statement and its parameters."""
     said = failure.orig if isinstance(failure, DBAPIError) else failure
     return f"{type(failure).__name__}: {' '.join(str(said).split())}"
+
+
+def _is_there(arrival: Arrival, path: Path, *, is_its_own: bool) -> bool:
+    """Return whether the bytes of an arrival are in a file that it was linked to, or that was there before it."""
+    others = arrival.compared.get(path)
+    if others is None and is_its_own:
+        return arrival.is_at(path)
+    return others in (None, arrival.digest_taken) and holds(path, arrival.bytes)
 
 
 def _same(named: _Named) -> _Named:

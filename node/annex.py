@@ -118,8 +118,8 @@ class Annex:
     def close(self) -> None:
         """End its process, once nobody is there."""
         self._closing = True
-        with suppress(OSError):
-            socket.socket(fileno=os.dup(self._line.fileno())).shutdown(socket.SHUT_WR)
+        with suppress(OSError), socket.socket(fileno=os.dup(self._line.fileno())) as line:
+            line.shutdown(socket.SHUT_WR)
         self._process.join(_STOPPING_SECONDS)
         if self._process.is_alive():
             self._process.kill()

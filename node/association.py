@@ -235,8 +235,10 @@ class Acceptor:
     def left(self, number: int) -> None:
         """Take a place back."""
         with self._lock:
-            guest, _ = self._guests.pop(number)
-            self._quota.leave(guest.place)
+            known = self._guests.pop(number, None)
+            if known is None:  # let go of already, with the others of a process that was lost
+                return
+            self._quota.leave(known[0].place)
             ASSOCIATIONS_OPEN.set(len(self._guests))
 
     def _quietest(self, connection: socket.socket) -> Hall | Annex:
@@ -250,10 +252,12 @@ class Acceptor:
         """Let go of the associations that ended with a process."""
         with self._lock:
             lost = [number for number, (_, hall) in self._guests.items() if hall is annex]
-        for number in lost:
-            self.over(number)
-            self.left(number)
-        self._when_lost()
+        try:
+            for number in lost:
+                self.over(number)
+                self.left(number)
+        finally:
+            self._when_lost()
 
     def _rejected(self, call: Call, why: Rejection) -> bytes:
         REJECTIONS.labels(why.meaning).inc()

@@ -1,5 +1,8 @@
 """The folders of studies' images: durable themselves, and where an arrival gets its name."""
 
+import itertools
+import os
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -40,12 +43,21 @@ class ImageFolders:
             return self._name(arrival, images)
 
     def set_beside(self, arrival: Arrival, path: Path) -> None:
-        """Free the plain name where these bytes took it but the ledger knows the instance by others."""
-        beside = path.with_name(_conflict_name(arrival))
-        if path != beside:
-            with suppress(FileNotFoundError):  # another sender of the same bytes did it
-                path.rename(beside)
-                sync_folder(path.parent)
+        """Keep these bytes beside those that the ledger knows the instance by, and free the name that it knows, where they took that.
+
+        The study is locked: nobody else decides about its names meanwhile. What others put under any of them stays.
+
+        Raises:
+            OSError: if the disk does not take it.
+        """
+        whole = arrival.in_file()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = next(name for name in _beside(arrival, path) if _is_taken_by(whole, arrival, name))
+        with suppress(FileNotFoundError):
+            if path != beside and path.samefile(whole):
+                path.unlink()
+        if self._sync:
+            sync_folder(path.parent)
 
     def _name(self, arrival: Arrival, images: Path) -> Path:
         """A link, unlike a rename, never replaces what another sender put there."""
@@ -82,3 +94,18 @@ def _plain_name(arrival: Arrival) -> str:
 
 def _conflict_name(arrival: Arrival) -> str:
     return f"{arrival.announced.sop_instance_uid}.conflict-{arrival.digest[:8]}.dcm"
+
+
+def _beside(arrival: Arrival, path: Path) -> Iterator[Path]:
+    """Yield names for what is kept beside: the usual one; the next where that has other bytes whose digest begins alike."""
+    yield path.with_name(_conflict_name(arrival))
+    for number in itertools.count():
+        yield path.with_name(f"{arrival.announced.sop_instance_uid}.conflict-{arrival.digest}-{number}.dcm")
+
+
+def _is_taken_by(whole: Path, arrival: Arrival, name: Path) -> bool:
+    """Return whether a name has these bytes: those of the whole file, or of another that came with them."""
+    with suppress(FileExistsError):
+        os.link(whole, name)
+        return True
+    return name.samefile(whole) or data_set_digest(name) == arrival.digest

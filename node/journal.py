@@ -160,8 +160,9 @@ class Journal:
         file = self._free[-1]
         if file is None:
             file = _JournalFile(self._folder / f"{self._name}-{next(self._numbers)}", self._file_bytes)
-        self._free.pop()
+            self._free[-1] = file
         file.begin_turn()
+        self._free.pop()
         return file
 
     def _settle_in_turn(self) -> None:

@@ -61,9 +61,7 @@ def replay_journals(ledger: Ledger, data_dir: Path) -> int:
     It may be done twice, and by several processes at once. Where a journal cannot be read, a file not be written, or the ledger is away, that journal
     stays for the next time, and the log says so.
     """
-    journals = sorted((data_dir / JOURNAL).glob("*"))
-    alive = alive_in(data_dir / RECEIVERS)
-    ended = [path for path in journals if path.name.partition("-")[0] not in alive]
+    ended = ended_journals(data_dir)
     if not ended:
         return 0
     replayed = 0
@@ -81,6 +79,13 @@ def replay_journals(ledger: Ledger, data_dir: Path) -> int:
     if replayed:
         _log.info("journals-replayed", files=len(ended), instances=replayed)
     return replayed
+
+
+def ended_journals(data_dir: Path) -> list[Path]:
+    """Return the journals of processes that ended, which are still to be replayed."""
+    journals = sorted((data_dir / JOURNAL).glob("*"))
+    alive = alive_in(data_dir / RECEIVERS)
+    return [path for path in journals if path.name.partition("-")[0] not in alive]
 
 
 def _put_back(ledger: Ledger, data_dir: Path, arrived: Sequence[_Arrived]) -> None:

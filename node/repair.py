@@ -22,7 +22,7 @@ from mammography.ledger.engine import Ledger
 from mammography.ledger.stored import hold_arrivals, kept_instances, studies_after
 from mammography.ledger.studies import record_refusal
 from mammography.ledger.tables import InstanceRow
-from node.journal_replay import replay_journals
+from node.journal_replay import ended_journals, replay_journals
 from node.part10 import holds
 from node.quarantine import Quarantine
 from node.reception import QUARANTINE
@@ -32,6 +32,9 @@ SETTLED_AFTER = timedelta(minutes=5)
 """Longer than an instance is between its name and its row, whatever another receiver is busy with."""
 AGAIN_AFTER = timedelta(days=1)
 """A receiver may be killed and started again while this process lives."""
+REPLAY_AGAIN_AFTER = timedelta(seconds=30)
+LONGEST_REPLAYING = timedelta(hours=1)
+"""What a journal holds is not taken for lost meanwhile; one that cannot be replayed for so long may never be."""
 STUDIES_A_STEP = 200
 ORPHANS_A_STEP = 20
 """So few are moved while receivers wait."""
@@ -61,6 +64,8 @@ class Repair:
     def __init__(self, *, ledger: Ledger, data_dir: Path, most_orphans: int = MOST_ORPHANS) -> None:
         self._ledger, self._data_dir, self._most_orphans = ledger, data_dir, most_orphans
         self._started: datetime | None = None
+        self._replays_at: datetime | None = None
+        """When the journals of processes that ended are looked at again; None is not before the next time that all begins anew."""
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -74,10 +79,9 @@ class Repair:
     def sweep(self, *, now: datetime) -> int:
         """Take the next piece, and return 1; 0 while there is nothing to do."""
         if self._started is None or now >= self._started + AGAIN_AFTER:
-            self._started = now
+            self._started = self._replays_at = now
             self._begin_anew()
-            replay_journals(self._ledger, self._data_dir)
-        if self._done:
+        if self._done or self._is_replaying(self._started, now):
             return 0
         if not self._rows_done:
             self._compare_rows(now)
@@ -93,6 +97,17 @@ class Repair:
         else:
             self._finish(now)
         return 1
+
+    def _is_replaying(self, started: datetime, now: datetime) -> bool:
+        """Have what journals hold put back, and return whether some is still to be: while the ledger is away, say."""
+        if self._replays_at is None:
+            return False
+        if now < self._replays_at:
+            return True
+        replay_journals(self._ledger, self._data_dir)
+        waits = bool(ended_journals(self._data_dir)) and now < started + LONGEST_REPLAYING
+        self._replays_at = now + REPLAY_AGAIN_AFTER if waits else None
+        return waits
 
     def _compare_rows(self, now: datetime) -> None:
         """Look for the files of the next studies' rows."""

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -18,7 +19,19 @@ from mammography.ledger.transaction import Transaction
 BUSY_TIMEOUT = timedelta(seconds=60)
 """How long a transaction of SQLite waits for the one writer before it."""
 
+LOCK_TIMEOUT = timedelta(seconds=10)
+"""How long a statement of PostgreSQL waits for what another transaction has locked: one that waits longer fails, and is tried again."""
+IDLE_TIMEOUT = timedelta(minutes=5)
+"""After so long without a word PostgreSQL ends a transaction: the machine that began it may have lost its power."""
+
 _READING = "ledger_reading"
+_MISSING_A_SERVER = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""A server that is gone without a word is missed after half a minute, not after hours (libpq; seconds, and milliseconds)."""
 
 
 class UnsupportedLedger(Exception):
@@ -35,6 +48,8 @@ class Ledger:
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
         self._engine = make_engine(self.url)
+        if self._engine.dialect.name == "postgresql":
+            event.listen(self._engine, "connect", _limit_waiting)
         self._reading = self._engine.execution_options(**{_READING: True})
         self._writer: _Writer = (
             SqliteWriter(self._engine, patience_seconds=BUSY_TIMEOUT.total_seconds())
@@ -140,11 +155,23 @@ def make_engine(url: URL) -> Engine:
             pool_size=8,
             max_overflow=56,
             pool_timeout=BUSY_TIMEOUT.total_seconds(),
-            connect_args={"connect_timeout": 10},
+            connect_args={"connect_timeout": 10, **_MISSING_A_SERVER},
         )
     raise UnsupportedLedger(
         f"The ledger lives in sqlite:///... or postgresql+psycopg://..., not in {url.drivername}://."
     )
+
+
+def _limit_waiting(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    """Keep a new connection from waiting, and from being waited for, without end."""
+    cursor = connection.cursor()
+    for name, limit in (
+        ("lock_timeout", LOCK_TIMEOUT),
+        ("idle_in_transaction_session_timeout", IDLE_TIMEOUT),
+    ):
+        cursor.execute(f"SET {name} = '{int(limit.total_seconds() * 1000)}ms'")
+    cursor.close()
+    connection.commit()
 
 
 def _sqlite_engine(url: URL) -> Engine:

@@ -6,11 +6,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.exc import DBAPIError
 
 from mammography.ledger.engine import Ledger
 from mammography.ledger.schema import upgrade
@@ -257,3 +260,41 @@ def test_what_came_together_is_refused_for_itself(ledger: Ledger, tmp_path: Path
     assert {number for number, outcome in outcomes.items() if outcome == "kept"} == {0, 1, 2, 3, 4, 6, 7}
     assert "The disk does not take it (Is a directory)" in outcomes[5]
     reception.close()
+
+
+def test_a_study_that_another_machine_has_locked_is_a_reason_to_send_again(
+    postgres_ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It lost its power within a transaction, say; PostgreSQL has not missed it yet."""
+    monkeypatch.setattr("mammography.ledger.engine.LOCK_TIMEOUT", timedelta(seconds=0.5))
+    another = create_engine(postgres_ledger_url)
+    with closing(Ledger(postgres_ledger_url)) as ledger:
+        reception = Reception(ledger=ledger, data_dir=tmp_path / "data", minimum_free_bytes=0)
+        keep(reception, mammogram("locked"))
+        with another.connect() as gone:
+            gone.execute(text("SELECT * FROM study FOR UPDATE"))
+            with pytest.raises(StorageExhausted):
+                keep(reception, mammogram("locked", "L CC"))
+            assert keep(reception, mammogram("not locked")) == uid("not locked")
+            gone.rollback()
+        assert keep(reception, mammogram("locked", "L CC")) == uid("locked")
+        reception.close()
+    another.dispose()
+
+
+def test_whoever_says_nothing_within_a_transaction_is_ended_by_the_database(
+    postgres_ledger_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("mammography.ledger.engine.IDLE_TIMEOUT", timedelta(seconds=0.2))
+    with closing(Ledger(postgres_ledger_url)) as ledger:
+
+        def pause() -> None:
+            with ledger.begin() as session:
+                session.execute(text("SELECT 1"))
+                time.sleep(1)
+                session.execute(text("SELECT 1"))
+
+        with pytest.raises(DBAPIError, match="idle-in-transaction"):
+            pause()
+        with ledger.begin() as session:
+            assert session.execute(text("SELECT 1")).scalar_one() == 1

@@ -193,6 +193,26 @@ def test_a_disk_that_is_full_makes_no_file_and_later_it_does(tmp_path: Path, mon
     assert held(tmp_path) == [[entry(2)]]
 
 
+def test_a_turn_that_could_not_begin_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    journal = make(tmp_path)
+    write_first_page = module._write_first_page
+
+    def refuse(descriptor: int, content: bytes) -> None:
+        if content:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_first_page(descriptor, content)
+
+    for _ in range(3):  # there are two files
+        with monkeypatch.context() as full:
+            full.setattr(module, "_write_first_page", refuse)
+            with pytest.raises(OSError, match="No space left"):
+                was_held(journal, entry(1))
+    assert was_held(journal, entry(2))
+    assert held(tmp_path) == [[entry(2)]]
+    assert len(list((tmp_path / "journal").iterdir())) == 1
+    journal.close()
+
+
 def test_where_nothing_is_settled_yet_there_is_no_room(tmp_path: Path):
     go_on = threading.Event()
     journal = make(tmp_path, pages=4, settle=lambda: go_on.wait(20) and None)

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 from sqlalchemy import delete
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
+from mammography.ledger.alarms import AlarmKind, alarms
 from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import ArrivedInstance, history_of, instances_of, study
 from mammography.ledger.tables import HistoryRow, InstanceRow, StudyRow
@@ -22,6 +23,7 @@ from node import journal_replay
 from node.journal import Journal, NewEntry, entries_of
 from node.journal_replay import replay_journals
 from node.reception import Reception
+from node.repair import Repair
 from tests.reception.keeping import keep
 from tests.reception.mammograms import encoded, mammogram, uid
 from tests.servers import wait_for
@@ -289,6 +291,45 @@ def test_a_ledger_that_is_away_leaves_the_journal_for_the_next_time(cut: Cut, tm
     away.close()
     assert replay_journals(cut.ledger, cut.data_dir) == 1
     assert cut.path(1).exists()
+
+
+def test_what_a_journal_still_holds_is_not_taken_for_lost(cut: Cut, monkeypatch: pytest.MonkeyPatch):
+    """After a power cut the database is there a moment later than the node."""
+    cut.store(image_of(1))
+    empty(cut.path(1))
+    cut.end()
+    repair = Repair(ledger=cut.ledger, data_dir=cut.data_dir)
+
+    def refuse(*_: object, **__: object) -> object:
+        raise OperationalError("BEGIN", None, ConnectionRefusedError("the server starts"))
+
+    with monkeypatch.context() as away:
+        for name in ("transaction", "begin", "read"):
+            away.setattr(Ledger, name, refuse)
+        assert repair.sweep(now=cut.now) == 0
+        assert repair.sweep(now=cut.now + timedelta(seconds=10)) == 0, "not again at once"
+    assert len(cut.journals()) == 1
+    for seconds in range(31, 600, 10):
+        repair.sweep(now=cut.now + timedelta(seconds=seconds))
+    assert cut.path(1).stat().st_size > 0
+    assert not cut.journals()
+    with cut.ledger.read() as session:
+        assert not alarms(session)
+
+
+def test_a_journal_that_can_never_be_replayed_does_not_keep_the_rest_from_being_compared(cut: Cut):
+    cut.store(image_of(1))
+    cut.path(1).unlink()
+    rewrite(cut, study_instance_uid="no UID")
+    cut.end()
+    repair, began = Repair(ledger=cut.ledger, data_dir=cut.data_dir), cut.now
+    for minutes in range(59):
+        assert repair.sweep(now=began + timedelta(minutes=minutes)) == 0
+    for minutes in range(60, 90):
+        repair.sweep(now=began + timedelta(minutes=minutes))
+    with cut.ledger.read() as session:
+        assert [row.kind for row in alarms(session)] == [AlarmKind.IMAGE_LOST]
+    assert len(cut.journals()) == 1
 
 
 def test_an_entry_that_the_database_does_not_take_is_left_out_alone(

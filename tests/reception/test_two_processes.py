@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -16,7 +16,11 @@ from lab.demo.free_ports import free_port
 from mammography.ledger.engine import Ledger
 from mammography.ledger.schema import upgrade
 from mammography.ledger.studies import instances_of
+from node.annex import Annex
+from node.association import Acceptor, Limits
+from node.hall import Offer
 from node.quota import Quota
+from node.reception import Reception
 from tests.reception.mammograms import mammogram, uid
 from tests.reception.raw_callers import association_request, raw_caller
 from tests.reception.receiving_process import LOST, TOUCHED
@@ -193,3 +197,67 @@ def test_places_are_limited_for_all_and_for_one():
     quota.leave(first)
     assert quota.enter("A") == first
     assert second != first
+
+
+class _Delayed(Annex):
+    """As ever, but whoever found that the process is gone waits until somebody else has found it, too."""
+
+    found: threading.Event
+    go_on: threading.Event
+
+    def hold(self, *told: object) -> bool:
+        is_held = super().hold(*told)
+        if not is_held:
+            self.found.set()
+            self.go_on.wait(10)
+        return is_held
+
+
+def test_a_process_that_dies_while_somebody_calls_is_told_of(store: tuple[Path, str]):
+    data_dir, url = store
+    limits, lost, judged = Limits(), threading.Event(), threading.Event()
+    quota = limits.quota()
+
+    def offer() -> Offer:
+        return Offer(
+            store=Reception(ledger=Ledger(url), data_dir=data_dir, minimum_free_bytes=0), operations={}
+        )
+
+    annex = _Delayed(offer, quota=quota, silence=limits.silence)
+    annex.found, annex.go_on = threading.Event(), threading.Event()
+    acceptor = Acceptor(
+        ae_title="MAMMOCALC",
+        host="127.0.0.1",
+        port=0,
+        offer=offer(),
+        on_study_touched=lambda _: None,
+        limits=limits,
+        quota=quota,
+        annexes=[annex],
+        when_lost=lost.set,
+    )
+    over = acceptor.over
+
+    def judge(number: int) -> None:
+        """The porter's thread lets go of the caller while this one, which lets go of all, is busy with the ledger."""
+        annex.go_on.set()
+        judged.wait(10)
+        over(number)
+
+    def lose(caught: Callable[[], None]) -> None:
+        annex.found.wait(10)
+        caught()
+
+    listen = annex._listen
+    annex._listen = lambda host, when_lost: listen(host, lambda: lose(when_lost))
+    acceptor.over = judge
+    acceptor.start()
+    with raw_caller(acceptor.port) as here:  # the first process holds this one
+        assert here.associate() == ACCEPTED
+        os.kill(annex._process.pid, signal.SIGKILL)
+        annex._process.join(10)
+        with raw_caller(acceptor.port) as there:
+            assert there.associate() != ACCEPTED
+        judged.set()
+        assert lost.wait(10), "the role is to start anew"
+    acceptor.stop()
