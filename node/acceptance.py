@@ -1,7 +1,8 @@
 """How instances that came whole become ours: a name, the disk, the ledger; once for all that came together (PS3.4 annex B)."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from node.journal import Journal
 from node.journal_replay import JOURNAL, entry_of
 from node.part10 import holds
 from node.settlement import Settlement
+from node.unrecorded import Left, Unrecorded
 
 _log = structlog.get_logger()
 
@@ -60,6 +62,7 @@ class Acceptance:
         self._folders = ImageFolders(data_dir, sync=sync)
         self._settlement = Settlement(ledger, data_dir)
         self._journal = Journal(data_dir / JOURNAL, process, settle=self._settlement)
+        self._unrecorded = Unrecorded(ledger)
         self._group = GroupCommit(self._accept)
 
     def accept(
@@ -74,6 +77,7 @@ class Acceptance:
 
     def close(self) -> None:
         """Settle what only the journal makes durable; nothing may be accepted after that."""
+        self._unrecorded.remove()
         self._journal.close()
         self._settlement.close()
 
@@ -142,11 +146,14 @@ class Acceptance:
             if again or not held or len(small) < len(group):
                 self._ledger.sync()
         except OSError as failure:
+            self._unrecorded.remember(_named_by_us(group))
             return [exhausted(failure)] * len(group)
         except SQLAlchemyError as failure:
             if len(group) > 1 and isinstance(failure, DataError | IntegrityError):
                 return [self._make_ours([each])[0] for each in group]  # one of them spoils it
+            self._unrecorded.remember(_named_by_us(group))
             return [self._ledger_away(failure)] * len(group)
+        self._unrecorded.remove()
         return recorded
 
     def _record(self, group: Sequence[_Named]) -> Sequence[Recorded]:
@@ -224,6 +231,14 @@ def in_one_line(failure: SQLAlchemyError) -> str:
     """Return what the database said, without the statement and its parameters."""
     said = failure.orig if isinstance(failure, DBAPIError) else failure
     return f"{type(failure).__name__}: {' '.join(str(said).split())}"
+
+
+def _named_by_us(group: Sequence[_Named]) -> Iterator[Left]:
+    """Yield what a group has on the disk that nobody else brought."""
+    for each in group:
+        with suppress(OSError):
+            if each.path.samefile(each.arrival.path):
+                yield each.instance.sop_instance_uid, each.path
 
 
 def _is_there(arrival: Arrival, path: Path, *, is_its_own: bool) -> bool:

@@ -39,7 +39,7 @@ STUDIES_A_STEP = 200
 ORPHANS_A_STEP = 20
 """So few are moved while receivers wait."""
 MOST_ORPHANS = 200
-"""A receiver leaves one for each association at most; where there are more, the ledger is not the one of these files."""
+"""A receiver that is killed leaves one for each association at most, and what it refused last; where there are more, the ledger is not the one of these files."""
 MOST_ALARMS = 200
 """Where more studies lost images, the data folder is not there."""
 IS_IT_THE_RIGHT_ONE = (

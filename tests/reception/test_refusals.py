@@ -4,13 +4,17 @@ import resource
 import struct
 import zlib
 from collections.abc import Callable
+from contextlib import closing
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from pynetdicom import build_context
+from sqlalchemy.exc import OperationalError
 
 from mammography.ledger.engine import Ledger
+from mammography.ledger.studies import instances_of
 from node.dimse_status import (
     ANSWERS,
     InstanceMismatch,
@@ -20,7 +24,11 @@ from node.dimse_status import (
     error_comment,
 )
 from node.instance_header import read_instance_header
+from node.part10 import holds
+from node.reception import Reception
+from node.unrecorded import Unrecorded
 from tests.reception.conftest import ListeningNode
+from tests.reception.keeping import keep
 from tests.reception.mammograms import CT, FOR_PRESENTATION, encoded, mammogram, uid
 from tests.reception.senders import calling, send, send_bytes
 
@@ -150,6 +158,52 @@ def test_a_ledger_that_cannot_be_written_is_a_reason_to_send_again(node: Listeni
         assert send(conversation, mammogram("away")).Status == 0x0000
     lost.close()
     assert node.stored("away") == [f"{uid('away', 'R CC')}.dcm"]
+
+
+@pytest.fixture(params=[8, 512], ids=["small", "large"])
+def side(request: pytest.FixtureRequest) -> int:
+    return request.param
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise OperationalError("BEGIN", None, ConnectionRefusedError("the server is away"))
+
+
+def test_what_was_refused_while_the_ledger_was_away_does_not_stay(
+    ledger: Ledger, tmp_path: Path, side: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Of one association that goes on all the time; some of it comes again, some never does."""
+    images = [mammogram("away", side=side, SOPInstanceUID=uid("away", str(number))) for number in range(6)]
+    with closing(Reception(ledger=ledger, data_dir=tmp_path, minimum_free_bytes=0)) as reception:
+        with monkeypatch.context() as away:
+            for name in ("transaction", "begin"):
+                away.setattr(Ledger, name, refuse)
+            for image in images:
+                with pytest.raises(StorageExhausted):
+                    keep(reception, image)
+        for image in images[:2]:
+            keep(reception, image)
+        keep(reception, mammogram("another"))
+        left = {path.stem for path in (tmp_path / "studies" / uid("away")).rglob("*.dcm")}
+        assert left == {image.SOPInstanceUID for image in images[:2]}
+        with ledger.read() as session:
+            rows = instances_of(session, uid("away"))
+        assert all(holds(tmp_path / row.path, row.bytes) for row in rows)
+
+
+def test_what_was_refused_stays_while_the_ledger_cannot_say_whether_it_came_again(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = tmp_path / "refused.dcm"
+    file.touch()
+    unrecorded = Unrecorded(ledger)
+    unrecorded.remember([("1.2.3", file)])
+    with monkeypatch.context() as away:
+        away.setattr(Ledger, "begin", refuse)
+        unrecorded.remove()
+    assert file.exists()
+    unrecorded.remove()
+    assert not file.exists()
 
 
 def test_every_refusal_has_an_answer_of_its_own():
