@@ -242,6 +242,35 @@ def test_a_report_whose_sender_has_no_port_any_more_says_so_and_comes_to_an_end(
     assert asked.row().next_attempt_at is None
 
 
+def test_reports_that_are_taken_elsewhere_are_brought_there_another_time(asked: Asked):
+    """Two sites with one AE title; only the first has its port open now."""
+    asked.reports["MODALITY1"] = ReportAddress(port=free_port())
+    for transaction in ("1.2.3", "1.2.4"):
+        ask(asked.node.port, request("R CC", transaction=transaction))
+        asked.now += timedelta(seconds=1)
+    with asked.node.ledger.begin() as session:
+        session.get(CommitmentRequestRow, ("1.2.4", "MODALITY1")).address = "127.0.0.2"
+    heard = Heard()
+    with modality(heard) as port:
+        ports = {"127.0.0.1": port, "127.0.0.2": free_port()}
+        provider = CommitmentProvider(
+            ledger=asked.node.ledger,
+            data_dir=asked.node.data_dir,
+            ae_title="MAMMOCALC",
+            report_to=lambda _, address: ReportAddress(port=ports[address]),
+        )
+        assert provider.sweep(now=asked.now) == 1
+        provider.wait()
+        assert [information.TransactionUID for _, information in heard.reports] == ["1.2.3"]
+        assert provider.sweep(now=asked.now) == 1
+        provider.wait()
+        provider.close()
+    assert len(heard.reports) == 1
+    with asked.node.ledger.read() as session:
+        rows = {row.transaction_uid: row.reason for row in commitment_requests(session)}
+    assert "cannot be reached" in rows["1.2.4"]
+
+
 def test_each_is_told_where_the_first_that_it_is_takes_reports():
     def listed(ae_title: str, network: str, port: int) -> tuple[Caller, ReportAddress]:
         return Caller(ae_title=ae_title, network=ip_network(network)), ReportAddress(port=port)

@@ -78,6 +78,11 @@ def test_a_request_that_ends_within_an_item_is_aborted(node: ListeningNode, requ
         assert caller.pdu()[0] == ABORTED
 
 
+def test_a_request_that_is_shorter_than_any_is_called_so():
+    with pytest.raises(ProtocolViolation, match="shorter than any"):
+        negotiate(pdu(association_request()[6:50]))
+
+
 @given(st.binary(max_size=300))
 def test_of_any_bytes_after_the_fixed_fields_a_request_is_made_or_they_break_a_rule(items: bytes):
     with suppress(ProtocolViolation):  # nothing else

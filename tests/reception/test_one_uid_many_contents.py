@@ -162,6 +162,26 @@ def test_a_lost_image_and_other_bytes_that_come_to_two_processes_are_both_kept(
     site.see_that_both_are_kept()
 
 
+def test_a_lost_image_that_comes_while_other_bytes_as_long_have_its_name_is_kept(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+):
+    site.image.PatientName, site.other.PatientName = "Of^The^Good^Length", "Of^The^Same^Length"
+    for _ in range(2):  # so that its digest is known
+        keep(site.reception, site.image, now=NOW)
+    site.lose()
+    with closing(site.receiver()) as there:
+        record = Acceptance._record
+
+        def later(self: Acceptance, group: Sequence[object]) -> object:
+            if self is site.reception._acceptance:  # the other bytes have the name, and no row yet
+                assert keep(there, site.image, now=NOW) == uid(STUDY)
+            return record(self, group)
+
+        monkeypatch.setattr(Acceptance, "_record", later)
+        assert keep(site.reception, site.other, now=NOW) == uid(STUDY)
+    site.see_that_both_are_kept()
+
+
 def test_other_bytes_are_kept_though_retention_takes_them_between_name_and_row(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ):
