@@ -85,20 +85,20 @@ class Callers:
         for name in self._reporting:
             try:
                 self._found[name] = _at(*name)
-            except OSError as failure:
+            except (OSError, UnicodeError) as failure:  # a name may also be none that can be asked for
                 self._lose(name, failure)
             else:
                 if name in self._lost:
                     self._lost.discard(name)
                     _log.info("destination-resolved", host=name[1])
 
-    def _lose(self, name: Name, failure: OSError) -> None:
+    def _lose(self, name: Name, failure: OSError | UnicodeError) -> None:
         if name not in self._lost:
             self._lost.add(name)
             _log.warning(
                 "destination-unresolved",
                 host=name[1],
-                reason=failure.strerror,
+                reason=str(failure),
                 advice="it is looked up again; until it is found it cannot report its commitment on an association of its own",
             )
 

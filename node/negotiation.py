@@ -62,7 +62,8 @@ def negotiate(
     """Return what we agree to of an A-ASSOCIATE-RQ, a whole PDU.
 
     `storage_classes` are the SOP classes that are stored; None is every one, private and unknown ones too.
-    What we do not use of it is passed over, known or not. Asynchronous operations are answered with the default, one at a time, by not being answered (PS3.7 D.3.3.3).
+    What we do not use of it is passed over, known or not. Asynchronous operations are answered with the default, one at a time,
+    by not being answered (PS3.7 D.3.3.3).
 
     Raises:
         ProtocolViolation: if it cannot be understood.

@@ -3,14 +3,12 @@
 import socket
 from time import monotonic
 
+from node.wire.inbox import LEAST_BYTES
 from node.wire.pdu import ConnectionEnded, TooSlow
-
-LEAST_TAKEN_BYTES = 64 << 10
-"""What the other side must take while the connection's deadline lasts, unless that is all: 1 KB a second at 60 s."""
 
 
 def send_all(connection: socket.socket, content: bytes, *, patience: float) -> None:
-    """Send it all; the other side takes LEAST_TAKEN_BYTES of it, or the rest, in each `patience` seconds.
+    """Send it all; the other side takes LEAST_BYTES of it, or the rest, in each `patience` seconds.
 
     The connection itself waits no longer than that.
 
@@ -21,7 +19,7 @@ def send_all(connection: socket.socket, content: bytes, *, patience: float) -> N
     try:
         while left:
             deadline = monotonic() + patience
-            piece, left = left[:LEAST_TAKEN_BYTES], left[LEAST_TAKEN_BYTES:]
+            piece, left = left[:LEAST_BYTES], left[LEAST_BYTES:]
             while piece := piece[connection.send(piece) :]:
                 if monotonic() >= deadline:
                     raise TooSlow("It takes our answer too slowly.")

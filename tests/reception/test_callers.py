@@ -93,6 +93,11 @@ def test_a_destination_that_was_not_found_at_the_start_may_call_once_it_is(
         callers.stop()
 
 
+def test_a_name_that_cannot_even_be_asked_for_keeps_nobody_else_out():
+    callers = Callers([], [("NONE", "pacs..hospital"), ("ORTHANC", "127.0.0.1")])
+    assert may_call(callers, "ORTHANC", "127.0.0.1")
+
+
 def test_an_address_that_changes_is_followed_and_one_that_is_lost_stays(names: dict[str, str]):
     names["pacs.hospital"] = "10.0.0.5"
     listed = Caller(ae_title="MODALITY1", network=ip_network("10.1.0.0/16"))
