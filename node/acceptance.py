@@ -17,7 +17,7 @@ from mammography.ledger.studies import ArrivedInstance, Recorded, record_instanc
 from mammography.ledger.transaction import Transaction
 from node.arrival import Arrival, exhausted
 from node.data_set_digest import data_set_digest
-from node.dimse_status import InstanceRefused, Refusal, StorageExhausted
+from node.dimse_status import StorageExhausted
 from node.durable_files import sync_file, sync_folder
 from node.group_commit import GroupCommit
 from node.image_folders import ImageFolders
@@ -70,8 +70,7 @@ class Acceptance:
     ) -> Sequence[Recorded | Exception]:
         """Name sealed arrivals, make them durable, and bring them into the ledger; return what became of each, in their order.
 
-        An exception among these is InstanceRefused where there is no name left for it, StorageExhausted where the disk or the ledger
-        does not take it now, or Abandoned.
+        An exception among these is StorageExhausted where the disk or the ledger does not take it now, or Abandoned.
         """
         return self._group.submit([self._naming(*each, received_at) for each in examined])
 
@@ -88,7 +87,7 @@ class Acceptance:
             return naming
         try:
             return partial(_same, naming())
-        except (InstanceRefused, StorageExhausted) as refusal:
+        except StorageExhausted as refusal:
             return partial(_refused, refusal)
 
     def _named(self, arrival: Arrival, header: InstanceHeader, received_at: datetime) -> _Named:
@@ -124,7 +123,7 @@ class Acceptance:
         for place, naming in enumerate(group):
             try:
                 named.append(naming())
-            except (InstanceRefused, StorageExhausted) as refusal:
+            except StorageExhausted as refusal:
                 refusals[place] = refusal
         outcomes = iter(self._make_ours(named) if named else ())
         return [refusals.get(place) or next(outcomes) for place in range(len(group))]
@@ -253,7 +252,7 @@ def _same(named: _Named) -> _Named:
     return named
 
 
-def _refused(refusal: Refusal) -> _Named:
+def _refused(refusal: StorageExhausted) -> _Named:
     raise refusal
 
 

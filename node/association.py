@@ -12,7 +12,6 @@ from functools import partial
 from time import monotonic, sleep
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from node.annex import Annex
 from node.callers import THIS_MACHINE, Caller
@@ -90,7 +89,7 @@ class Acceptor:
     unknown ones too (or those of the `offer` alone), and passes on what else is asked to whoever offers it.
 
     `on_study_touched` is called when an association ended, for each study that it stored into, unless another
-    association still stores into the same study. `callers` are those who may call whenever it is gone through; nobody else is accepted, and
+    association still stores into the same study; it may wait, and does not raise. `callers` are those who may call whenever it is gone through; nobody else is accepted, and
     `on_stranger` is told of those with the reason, and must not wait. With `tls` it listens on two ports.
 
     `annexes` are halls in other processes, made with the same `quota`; associations go where the fewest are. `when_lost` is
@@ -225,12 +224,7 @@ class Acceptor:
             mine = self._stored_into.pop(number, set())
             others = set().union(*self._stored_into.values())
         for study_instance_uid in sorted(mine - others):
-            try:
-                self._on_study_touched(study_instance_uid)
-            except SQLAlchemyError as failure:  # the sweep judges it later
-                _log.error(
-                    "ledger-away", study_instance_uid=study_instance_uid, reason=type(failure).__name__
-                )
+            self._on_study_touched(study_instance_uid)
 
     def left(self, number: int) -> None:
         """Take a place back."""

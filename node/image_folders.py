@@ -9,7 +9,6 @@ from pathlib import Path
 
 from node.arrival import Arrival
 from node.data_set_digest import data_set_digest
-from node.dimse_status import InstanceRefused
 from node.durable_files import make_folder, sync_file, sync_folder
 
 _FOLDERS_REMEMBERED = 4096
@@ -30,7 +29,6 @@ class ImageFolders:
         holds these bytes. One that is small still when this returns is the first of its name, and not synced.
 
         Raises:
-            InstanceRefused: if there is no name left for it.
             OSError: if the disk does not take it.
         """
         images = self._images_of(study_instance_uid)
@@ -52,7 +50,8 @@ class ImageFolders:
         """
         whole = arrival.in_file()
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = next(name for name in _beside(arrival, path) if _is_taken_by(whole, arrival, name))
+        names = _beside(arrival, path.parent)
+        beside = next(name for name in names if _is_taken_by(whole, arrival, name))
         with suppress(FileNotFoundError):
             if path != beside and path.samefile(whole):
                 path.unlink()
@@ -60,20 +59,20 @@ class ImageFolders:
             sync_folder(path.parent)
 
     def _name(self, arrival: Arrival, images: Path) -> Path:
-        """A link, unlike a rename, never replaces what another sender put there."""
-        for name in (_plain_name, _conflict_name):
-            path = images / name(arrival)
-            try:
-                arrival.link(path)
-            except FileExistsError:
-                arrival.in_file()
-                arrival.compared[path] = data_set_digest(path)
-                if arrival.compared[path] != arrival.digest:
-                    continue
-                if self._sync:  # whoever brought it may not have been promised it yet
-                    sync_file(path)
-            return path
-        raise InstanceRefused("The SOP Instance UID is in use for other images.")
+        return next(path for path in _names(arrival, images) if self._has_taken(arrival, path))
+
+    def _has_taken(self, arrival: Arrival, path: Path) -> bool:
+        """Take a name, and return whether these bytes have it now; a link, unlike a rename, never replaces what another sender put there."""
+        try:
+            arrival.link(path)
+        except FileExistsError:
+            arrival.in_file()
+            arrival.compared[path] = data_set_digest(path)
+            if arrival.compared[path] != arrival.digest:
+                return False
+            if self._sync:  # whoever brought it may not have been promised it yet
+                sync_file(path)
+        return True
 
     def _make_durable(self, folder: Path) -> None:
         """Make a folder and its parents, whose names are synced, too, once."""
@@ -88,19 +87,18 @@ class ImageFolders:
         self._durable.add(folder)
 
 
-def _plain_name(arrival: Arrival) -> str:
-    return f"{arrival.announced.sop_instance_uid}.dcm"
+def _names(arrival: Arrival, images: Path) -> Iterator[Path]:
+    """Yield the names that an arrival may have in a folder."""
+    yield images / f"{arrival.announced.sop_instance_uid}.dcm"
+    yield from _beside(arrival, images)
 
 
-def _conflict_name(arrival: Arrival) -> str:
-    return f"{arrival.announced.sop_instance_uid}.conflict-{arrival.digest[:8]}.dcm"
-
-
-def _beside(arrival: Arrival, path: Path) -> Iterator[Path]:
-    """Yield names for what is kept beside: the usual one; the next where that has other bytes whose digest begins alike."""
-    yield path.with_name(_conflict_name(arrival))
-    for number in itertools.count():
-        yield path.with_name(f"{arrival.announced.sop_instance_uid}.conflict-{arrival.digest}-{number}.dcm")
+def _beside(arrival: Arrival, images: Path) -> Iterator[Path]:
+    """Yield names for what is kept beside: the usual one; others where that has other bytes whose digest begins alike."""
+    uid, digest = arrival.announced.sop_instance_uid, arrival.digest
+    yield images / f"{uid}.conflict-{digest[:8]}.dcm"
+    for number in itertools.count(2):
+        yield images / f"{uid}.conflict-{digest[:8]}-{number}.dcm"
 
 
 def _is_taken_by(whole: Path, arrival: Arrival, name: Path) -> bool:

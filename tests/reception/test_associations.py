@@ -255,6 +255,9 @@ def test_doors_that_closed_by_themselves_are_told_of(make_node: Callable[..., Li
     with raw_caller(node.port) as caller:
         caller.associate(called="SOMEBODY")
     assert lost.wait(10), "the role is to start anew"
+    wait_for(
+        lambda: "porter" not in {one.name for one in threading.enumerate()}, what="the end of its thread"
+    )
 
 
 def test_doors_that_are_closed_by_the_node_are_no_loss(make_node: Callable[..., ListeningNode]):

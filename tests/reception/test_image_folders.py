@@ -10,6 +10,7 @@ from mammography.ledger.engine import Ledger
 from node.arrival import Arrival
 from node.image_folders import ImageFolders
 from node.reception import Reception
+from node.retention import image_uid
 from tests.reception.keeping import arrived
 from tests.reception.mammograms import mammogram, uid
 
@@ -61,7 +62,19 @@ def test_other_bytes_whose_digest_begins_alike_stay_too(folders: ImageFolders, a
     assert other.read_bytes() == b"other bytes that are kept beside"
     (mine,) = set(plain.parent.iterdir()) - {other}
     assert mine.samefile(arrival.path)
-    assert mine.stem.startswith(f"{plain.stem}.conflict-{arrival.digest}"), "retention finds it by its UID"
+    assert image_uid(mine) == plain.stem, "retention finds it by its UID"
+
+
+def test_who_comes_late_gets_a_name_beside_all_that_is_there(folders: ImageFolders, arrival: Arrival):
+    plain = folders.name(arrival, uid(STUDY))
+    arrival.in_file()
+    taken = [plain, beside(plain, arrival)]
+    for path in taken:
+        path.unlink(missing_ok=True)
+        path.write_bytes(b"other bytes")
+    mine = folders.name(arrival, uid(STUDY))
+    assert mine not in taken
+    assert mine.samefile(arrival.path)
 
 
 def test_a_folder_that_somebody_removed_is_made_again(folders: ImageFolders, arrival: Arrival):
