@@ -5,9 +5,11 @@ import socket
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import structlog
+
+from node.listening import as_written
 
 _log = structlog.get_logger()
 
@@ -30,9 +32,7 @@ class Caller:
 
     def is_it(self, ae_title: str, address: str) -> bool:
         """Whether a calling AE title and its peer's address are this caller's."""
-        peer = ip_address(address.partition("%")[0])
-        if isinstance(peer, IPv6Address) and peer.ipv4_mapped is not None:
-            peer = peer.ipv4_mapped
+        peer = ip_address(as_written(address).partition("%")[0])
         return self.ae_title.strip() in (ANY_TITLE, ae_title.strip()) and peer in self.network
 
     @property

@@ -31,7 +31,7 @@ _MISSING_A_SERVER = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
-"""A server that is gone without a word is missed after half a minute, not after hours (libpq; seconds, and milliseconds)."""
+"""So that a server which is gone without a word is missed: TCP asks after 10 s, and three times more (libpq; seconds, and milliseconds)."""
 
 
 class UnsupportedLedger(Exception):
