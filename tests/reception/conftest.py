@@ -107,7 +107,7 @@ def make_node(tmp_path: Path) -> Iterator[Callable[..., ListeningNode]]:
             node = ListeningNode(ledger=ledger, data_dir=tmp_path / "data", database=database)
             node.listen(**changes)
             running.callback(node.reception.close)
-            running.callback(node.acceptor.stop)
+            running.callback(lambda: node.acceptor.stop())  # whichever listens then
             return node
 
         yield make
