@@ -64,6 +64,10 @@ class ListeningNode:
         )
         self.acceptor.start()
 
+    def stop(self) -> None:
+        """Stop whichever acceptor listens now."""
+        self.acceptor.stop()
+
     def _touch(self, study_instance_uid: str) -> None:
         self.touched.append(study_instance_uid)
         self.somebody_touched.set()
@@ -107,7 +111,7 @@ def make_node(tmp_path: Path) -> Iterator[Callable[..., ListeningNode]]:
             node = ListeningNode(ledger=ledger, data_dir=tmp_path / "data", database=database)
             node.listen(**changes)
             running.callback(node.reception.close)
-            running.callback(lambda: node.acceptor.stop())  # whichever listens then
+            running.callback(node.stop)
             return node
 
         yield make

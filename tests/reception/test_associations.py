@@ -244,6 +244,10 @@ def test_stopping_lets_an_open_association_end(node: ListeningNode):
     assert node.touched == [uid("stop")]
 
 
+def porters() -> set[threading.Thread]:
+    return {one for one in threading.enumerate() if one.name == "porter"}
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_doors_that_closed_by_themselves_are_told_of(make_node: Callable[..., ListeningNode]):
     lost = threading.Event()
@@ -251,13 +255,12 @@ def test_doors_that_closed_by_themselves_are_told_of(make_node: Callable[..., Li
     def fault(*_: object) -> None:
         raise RuntimeError("nobody foresaw this")
 
+    before = porters()
     node = make_node(on_stranger=fault, when_lost=lost.set)
     with raw_caller(node.port) as caller:
         caller.associate(called="SOMEBODY")
     assert lost.wait(10), "the role is to start anew"
-    wait_for(
-        lambda: "porter" not in {one.name for one in threading.enumerate()}, what="the end of its thread"
-    )
+    wait_for(lambda: not porters() - before, what="the end of its thread")
 
 
 def test_doors_that_are_closed_by_the_node_are_no_loss(make_node: Callable[..., ListeningNode]):
