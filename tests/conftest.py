@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from mammography.ledger.engine import Ledger
 from mammography.ledger.schema import upgrade
 from mammography.ledger.tables import Table
-from tests.servers import POSTGRESQL, RedisServer, postgres_cluster
+from tests.servers import POSTGRESQL, PostgresServer, RedisServer, postgres_cluster
 
 _numbers = itertools.count(1)
 
@@ -30,15 +30,21 @@ def log_as_before() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """A PostgreSQL cluster of our own, as a URL without a database name."""
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL cluster of our own."""
     if not POSTGRESQL:
         pytest.skip("PostgreSQL is not installed: `apt-get install postgresql` brings it.")
     with (
         tempfile.TemporaryDirectory(prefix="mammocalc-postgresql-") as folder,
-        postgres_cluster(Path(folder)) as url,
+        postgres_cluster(Path(folder)) as server,
     ):
-        yield url
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """That cluster, as a URL without a database name."""
+    return postgres_server.url
 
 
 @pytest.fixture(scope="session")

@@ -82,14 +82,29 @@ class PostgresServer:
             self._process.wait(30)
             self._process = None
 
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Have it say nothing for a while, though its machine acknowledges whatever it is sent."""
+        assert self._process is not None
+        server = self._process.pid
+        backends = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+        stopped = [server, *map(int, backends)]
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+
 
 @contextmanager
-def postgres_cluster(folder: Path) -> Iterator[str]:
-    """Run a PostgreSQL cluster in `folder`, and yield its URL without a database name."""
+def postgres_cluster(folder: Path) -> Iterator[PostgresServer]:
+    """Run a PostgreSQL cluster in `folder`."""
     server = PostgresServer(folder)
     server.start()
     try:
-        yield server.url
+        yield server
     finally:
         server.crash()
 

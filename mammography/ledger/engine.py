@@ -9,7 +9,6 @@ from typing import Protocol
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -19,19 +18,7 @@ from mammography.ledger.transaction import Transaction
 BUSY_TIMEOUT = timedelta(seconds=60)
 """How long a transaction of SQLite waits for the one writer before it."""
 
-LOCK_TIMEOUT = timedelta(seconds=10)
-"""How long a statement of PostgreSQL waits for what another transaction has locked: one that waits longer fails, and is tried again."""
-IDLE_TIMEOUT = timedelta(minutes=5)
-"""After so long without a word PostgreSQL ends a transaction: the machine that began it may have lost its power."""
-
 _READING = "ledger_reading"
-_MISSING_A_SERVER = {
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
-"""So that a server which is gone without a word is missed: TCP asks after 10 s, and three times more (libpq; seconds, and milliseconds)."""
 
 
 class UnsupportedLedger(Exception):
@@ -49,7 +36,9 @@ class Ledger:
         self.url = make_url(url)
         self._engine = make_engine(self.url)
         if self._engine.dialect.name == "postgresql":
-            event.listen(self._engine, "connect", _limit_waiting)
+            from mammography.ledger.postgresql import keep_from_waiting
+
+            keep_from_waiting(self._engine)
         self._reading = self._engine.execution_options(**{_READING: True})
         self._writer: _Writer = (
             SqliteWriter(self._engine, patience_seconds=BUSY_TIMEOUT.total_seconds())
@@ -148,30 +137,12 @@ def make_engine(url: URL) -> Engine:
     if url.drivername in {"sqlite", "sqlite+pysqlite"}:
         return _sqlite_engine(url)
     if url.drivername == "postgresql+psycopg":
-        return create_engine(
-            url,
-            isolation_level="READ COMMITTED",
-            pool_pre_ping=True,
-            pool_size=8,
-            max_overflow=56,
-            pool_timeout=BUSY_TIMEOUT.total_seconds(),
-            connect_args={"connect_timeout": 10, **_MISSING_A_SERVER},
-        )
+        from mammography.ledger.postgresql import postgres_engine
+
+        return postgres_engine(url)
     raise UnsupportedLedger(
         f"The ledger lives in sqlite:///... or postgresql+psycopg://..., not in {url.drivername}://."
     )
-
-
-def _limit_waiting(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-    """Keep a new connection from waiting, and from being waited for, without end."""
-    cursor = connection.cursor()
-    for name, limit in (
-        ("lock_timeout", LOCK_TIMEOUT),
-        ("idle_in_transaction_session_timeout", IDLE_TIMEOUT),
-    ):
-        cursor.execute(f"SET {name} = '{int(limit.total_seconds() * 1000)}ms'")
-    cursor.close()
-    connection.commit()
 
 
 def _sqlite_engine(url: URL) -> Engine:

@@ -24,6 +24,7 @@ from node.reception import Reception
 from node.survival import Survives
 from tests.reception.keeping import keep
 from tests.reception.mammograms import mammogram, uid
+from tests.servers import PostgresServer
 
 
 def submitted(group: GroupCommit[int, int], items: Sequence[int]) -> dict[int, int | Exception]:
@@ -266,7 +267,7 @@ def test_a_study_that_another_machine_has_locked_is_a_reason_to_send_again(
     postgres_ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """It lost its power within a transaction, say; PostgreSQL has not missed it yet."""
-    monkeypatch.setattr("mammography.ledger.engine.LOCK_TIMEOUT", timedelta(seconds=0.5))
+    monkeypatch.setattr("mammography.ledger.postgresql.LOCK_TIMEOUT", timedelta(seconds=0.5))
     another = create_engine(postgres_ledger_url)
     with closing(Ledger(postgres_ledger_url)) as ledger:
         reception = Reception(ledger=ledger, data_dir=tmp_path / "data", minimum_free_bytes=0)
@@ -282,10 +283,51 @@ def test_a_study_that_another_machine_has_locked_is_a_reason_to_send_again(
     another.dispose()
 
 
+def test_a_database_that_hangs_is_a_reason_to_send_again(
+    postgres_server: PostgresServer, postgres_ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its disk stalls, say: its machine still acknowledges what it is sent, and TCP misses nothing."""
+    monkeypatch.setattr("mammography.ledger.postgresql.ANSWER_TIMEOUT", timedelta(seconds=0.5))
+    monkeypatch.setattr("mammography.ledger.postgresql.CONNECT_TIMEOUT", timedelta(seconds=2))
+    with closing(Ledger(postgres_ledger_url)) as ledger:
+        reception = Reception(ledger=ledger, data_dir=tmp_path / "data", minimum_free_bytes=0)
+        keep(reception, mammogram("hanging"))
+        with postgres_server.hanging():
+            began = time.monotonic()
+            for view in ("L CC", "L MLO"):
+                with pytest.raises(StorageExhausted):
+                    keep(reception, mammogram("hanging", view))
+            assert time.monotonic() - began < 10
+        for view in ("L CC", "L MLO"):
+            assert keep(reception, mammogram("hanging", view)) == uid("hanging")
+        with ledger.read() as session:
+            assert len(instances_of(session, uid("hanging"))) == 3
+        reception.close()
+
+
+def test_a_database_that_hangs_within_a_transaction_is_given_up(
+    postgres_server: PostgresServer, postgres_ledger_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    with closing(Ledger(postgres_ledger_url)) as ledger:
+        monkeypatch.setattr("mammography.ledger.postgresql.ANSWER_TIMEOUT", timedelta(seconds=0.5))
+
+        def ask() -> None:
+            with ledger.begin() as session:
+                session.execute(text("SELECT 1"))
+                with postgres_server.hanging():
+                    session.execute(text("SELECT 1"))
+
+        with pytest.raises(DBAPIError, match=r"not answered within 0\.5 s") as said:
+            ask()
+        assert said.value.connection_invalidated
+        with ledger.begin() as session:
+            assert session.execute(text("SELECT 1")).scalar_one() == 1
+
+
 def test_whoever_says_nothing_within_a_transaction_is_ended_by_the_database(
     postgres_ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("mammography.ledger.engine.IDLE_TIMEOUT", timedelta(seconds=0.2))
+    monkeypatch.setattr("mammography.ledger.postgresql.IDLE_TIMEOUT", timedelta(seconds=0.2))
     with closing(Ledger(postgres_ledger_url)) as ledger:
 
         def pause() -> None:
