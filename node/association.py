@@ -6,6 +6,7 @@ import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -22,7 +23,8 @@ from node.metrics import ASSOCIATIONS_OPEN, REJECTIONS
 from node.porter import Call, Porter
 from node.quota import Quota
 from node.tls import Credentials, Tls
-from node.wire.pdu import rejection
+from node.wire.association_request import is_of_our_application, is_of_our_version
+from node.wire.pdu import ProtocolViolation, rejection
 
 _log = structlog.get_logger()
 
@@ -45,8 +47,12 @@ class Rejection:
         return rejection(self.result, self.source, self.reason)
 
 
+APPLICATION_NOT_SUPPORTED = Rejection(
+    result=1, source=1, reason=2, meaning="application context name not supported"
+)
 CALLING_NOT_RECOGNIZED = Rejection(result=1, source=1, reason=3, meaning="calling AE title not recognized")
 CALLED_NOT_RECOGNIZED = Rejection(result=1, source=1, reason=7, meaning="called AE title not recognized")
+VERSION_NOT_SUPPORTED = Rejection(result=1, source=2, reason=2, meaning="protocol version not supported")
 LIMIT_EXCEEDED = Rejection(result=2, source=3, reason=2, meaning="local limit exceeded")
 
 
@@ -199,7 +205,9 @@ class Acceptor:
         return self._rejected(call, why)
 
     def welcome(self, connection: socket.socket, call: Call, request: bytes) -> bytes | None:
-        """Have an association held where the fewest are; or return the A-ASSOCIATE-RJ if there is no place."""
+        """Have an association held where the fewest are; or return the A-ASSOCIATE-RJ if it is none of DICOM, or has no place."""
+        if misfit := _misfit(request):
+            return self._rejected(call, misfit)
         with self._lock:
             place = self._quota.enter(call.caller)
             if place is None:
@@ -268,3 +276,16 @@ class Acceptor:
         deadline = monotonic() + timeout.total_seconds()
         while self._guests and monotonic() < deadline:
             sleep(0.02)
+
+
+def _misfit(request: bytes) -> Rejection | None:
+    """Return why a request, a whole PDU, asks for something that is no association of DICOM; None where it does.
+
+    What cannot be understood is aborted by whoever holds the association.
+    """
+    if not is_of_our_version(request):
+        return VERSION_NOT_SUPPORTED
+    with suppress(ProtocolViolation):
+        if not is_of_our_application(request):
+            return APPLICATION_NOT_SUPPORTED
+    return None

@@ -78,6 +78,55 @@ def test_a_request_that_ends_within_an_item_is_aborted(node: ListeningNode, requ
         assert caller.pdu()[0] == ABORTED
 
 
+DICOM = b"1.2.840.10008.3.1.1.1"
+
+
+def versioned(version: int) -> bytes:
+    request = association_request()
+    return request[:6] + struct.pack(">H", version) + request[8:]
+
+
+def named(application_context: bytes) -> bytes:
+    request = association_request()
+    assert item(0x10, DICOM) in request
+    return pdu(request[6:].replace(item(0x10, DICOM), item(0x10, application_context)))
+
+
+@pytest.mark.parametrize(
+    ("request_pdu", "rejected"),
+    [
+        (named(b"1.2.840.10008.3.1.1.2"), b"\1\1\2"),
+        (named(b""), b"\1\1\2"),
+        (pdu(association_request()[6:].replace(item(0x10, DICOM), b"")), b"\1\1\2"),
+        (pdu(association_request()[6:] + item(0x10, b"1.2.3")), b"\1\1\2"),
+        (versioned(0), b"\1\2\2"),
+        (versioned(2), b"\1\2\2"),
+    ],
+)
+def test_what_is_no_association_of_dicom_is_rejected(
+    node: ListeningNode, request_pdu: bytes, rejected: bytes
+):
+    """With source and reason of PS3.8 table 9-21."""
+    with raw_caller(node.port) as caller:
+        caller.socket.sendall(request_pdu)
+        kind, body = caller.pdu()
+        assert (kind, body[1:]) == (3, rejected)
+
+
+@pytest.mark.parametrize(
+    "request_pdu",
+    [
+        named(DICOM + b"\0"),
+        named(DICOM + b" "),
+        versioned(3),
+    ],
+)
+def test_a_padded_name_and_later_versions_besides_are_ours(node: ListeningNode, request_pdu: bytes):
+    with raw_caller(node.port) as caller:
+        caller.socket.sendall(request_pdu)
+        assert caller.pdu()[0] == ACCEPTED
+
+
 def test_a_request_that_is_shorter_than_any_is_called_so():
     with pytest.raises(ProtocolViolation, match="shorter than any"):
         negotiate(pdu(association_request()[6:50]))
