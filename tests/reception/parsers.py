@@ -16,6 +16,7 @@ from node.arrival import SMALL_BYTES
 from node.dimse_status import InstanceRefused
 from node.instance_header import MALFORMED, read_instance_header
 from node.negotiation import negotiate
+from node.wire.association_request import is_of_our_application
 from node.wire.bypass import Bypass, Rest
 from node.wire.command_set import CommandField, parse_command
 from node.wire.inbox import Aborted, Inbox, Released
@@ -111,6 +112,8 @@ def _command(encoded_command: bytes) -> None:
 
 
 def _request(request: bytes) -> None:
+    with suppress(ProtocolViolation):
+        is_of_our_application(request)
     with suppress(ProtocolViolation):
         assert negotiate(request).answer[0] == 2
 
