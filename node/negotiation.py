@@ -4,7 +4,13 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pydicom.uid import UID, UID_dictionary
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    UID_dictionary,
+)
 from pynetdicom import AllStoragePresentationContexts, build_context
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
@@ -30,6 +36,11 @@ VERIFICATION = "1.2.840.10008.1.1"
 STORAGE_COMMITMENT_PUSH_MODEL = "1.2.840.10008.1.20.1"
 MODALITY_PERFORMED_PROCEDURE_STEP = "1.2.840.10008.3.1.2.3.3"
 
+_OF_OPERATIONS: list[str | UID] = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian]
+"""Transfer syntaxes of what is not stored. A deflated data set may grow a thousand times as it is read."""
+
+_STORED = "1.2.840.10008.5.1.4."
+"""Where the UIDs of storage classes begin."""
 STORAGE_CLASSES = frozenset(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
 """The SOP classes of the Storage Service that the library knows."""
 
@@ -73,9 +84,7 @@ def negotiate(
         pdu.decode(what_we_use(request))
         asked = pdu.to_primitive()
         proposed = list(asked.presentation_context_definition_list)
-        results, roles = negotiate_as_acceptor(
-            proposed, _supported(proposed, storage_classes), _roles(asked.user_information)
-        )
+        results, roles = _negotiated(proposed, storage_classes, _roles(asked.user_information))
         answer = A_ASSOCIATE_AC(_acceptance(asked, results, roles, longest_pdu)).encode()
     except MALFORMED as failure:
         why = " ".join(str(failure).split())[:_LONGEST_REASON]
@@ -99,45 +108,51 @@ def is_storage(abstract_syntax: UID) -> bool:
     """Whether a proposed SOP class is stored: a known or retired storage class, a private or an unknown one."""
     if str(abstract_syntax) in STORAGE_CLASSES or abstract_syntax.is_private:
         return True
-    if abstract_syntax not in UID_dictionary:
-        return True
-    return abstract_syntax.name.endswith("Storage (Retired)")
+    return abstract_syntax not in UID_dictionary or _is_retired_storage(abstract_syntax)
 
 
-def storage_contexts(
-    proposed: Iterable[PresentationContext], storage_classes: Collection[str] | None = None
-) -> list[PresentationContext]:
-    """Return what we support of a proposal: each storage class once, with every transfer syntax proposed for it.
+def _is_retired_storage(abstract_syntax: UID) -> bool:
+    """Whether a SOP class of the dictionary (PS3.6 annex A) was one of the Storage Service; those of printing are others."""
+    return (
+        abstract_syntax.is_retired
+        and abstract_syntax.startswith(_STORED)
+        and "Storage" in abstract_syntax.name
+    )
 
-    Of `storage_classes` alone, where they are given.
-    Where one context proposes several, the sender's first that the standard knows is taken.
-    """
-    syntaxes: dict[UID, dict[UID, None]] = {}
+
+def _negotiated(
+    proposed: Iterable[PresentationContext], storage_classes: Collection[str] | None, roles: Any
+) -> tuple[list[PresentationContext], list[Any]]:
+    """Return the result of each context by itself, since each has transfer syntaxes of its own, and the roles that are answered."""
+    results: dict[int, PresentationContext] = {}
+    answered: dict[str, Any] = {}
     for context in proposed:
-        abstract_syntax = cast(UID, context.abstract_syntax)
-        if is_storage(abstract_syntax) and (storage_classes is None or abstract_syntax in storage_classes):
-            syntaxes.setdefault(abstract_syntax, {}).update(dict.fromkeys(context.transfer_syntax))
-    return [
-        build_context(abstract_syntax, sorted(proposals, key=lambda uid: uid not in UID_dictionary))
-        for abstract_syntax, proposals in syntaxes.items()
-    ]
+        (result,), of_context = negotiate_as_acceptor([context], _supported(context, storage_classes), roles)
+        results[cast(int, context.context_id)] = result
+        answered |= {str(role.sop_class_uid): role for role in of_context}
+    return list(results.values()), list(answered.values())
 
 
 def _supported(
-    proposed: list[PresentationContext], storage_classes: Collection[str] | None
+    proposed: PresentationContext, storage_classes: Collection[str] | None
 ) -> list[PresentationContext]:
-    """Return what we support: verification, commitment, performed steps, and every storage class that is proposed.
+    """Return what we support of a proposed context: a storage class with every transfer syntax, or what else we offer.
 
-    Commitment in both roles: a modality asks us, and a destination that reports proposes itself as SCP (PS3.4 J.3.3,
-    PS3.7 D.3.3.4).
+    The sender's first transfer syntax that the standard knows is taken. Commitment in both roles: a modality asks us, and a
+    destination that reports proposes itself as SCP (PS3.4 J.3.3, PS3.7 D.3.3.4).
     """
-    commitment = build_context(STORAGE_COMMITMENT_PUSH_MODEL)
+    abstract_syntax = cast(UID, proposed.abstract_syntax)
+    if is_storage(abstract_syntax) and (storage_classes is None or abstract_syntax in storage_classes):
+        known_first: list[str | UID] = sorted(
+            proposed.transfer_syntax, key=lambda uid: uid not in UID_dictionary
+        )
+        return [build_context(abstract_syntax, known_first)]
+    commitment = build_context(STORAGE_COMMITMENT_PUSH_MODEL, _OF_OPERATIONS)
     commitment.scu_role, commitment.scp_role = True, True
     return [
-        build_context(VERIFICATION),
+        build_context(VERIFICATION, _OF_OPERATIONS),
         commitment,
-        build_context(MODALITY_PERFORMED_PROCEDURE_STEP),
-        *storage_contexts(proposed, storage_classes),
+        build_context(MODALITY_PERFORMED_PROCEDURE_STEP, _OF_OPERATIONS),
     ]
 
 
