@@ -78,8 +78,8 @@ _log = structlog.get_logger()
 
 SILENCE = timedelta(seconds=60)
 """How long a sender may be silent within an association."""
-LONGEST_INFORMATION = 16 << 20
-"""Bytes that come with an operation of DIMSE-N: a report on 100,000 instances."""
+LONGEST_INFORMATION = 4 << 20
+"""Bytes that come with an operation of DIMSE-N: a report on 20,000 instances."""
 _MOST_EVENTS = 64
 """Reports of ours on one association that may wait for their answers; the oldest is no longer waited for."""
 

@@ -45,31 +45,32 @@ CANNOT_UNDERSTAND = ServiceStatus(
 )
 
 SOP_CLASS_NOT_SUPPORTED = ServiceStatus(
-    code=0x0122, meaning="Refused: SOP Class not supported", section="PS3.7 C.4.3"
+    code=0x0122, meaning="Refused: SOP Class not supported", section="PS3.7 C.5"
 )
 """The command names another SOP class than its presentation context."""
 INVALID_ATTRIBUTE_VALUE = ServiceStatus(
-    code=0x0106, meaning="Failure: Invalid attribute value", section="PS3.7 C.5.7"
+    code=0x0106, meaning="Failure: Invalid attribute value", section="PS3.7 C.5"
 )
-PROCESSING_FAILURE = ServiceStatus(code=0x0110, meaning="Failure: Processing failure", section="PS3.7 C.5.16")
+PROCESSING_FAILURE = ServiceStatus(code=0x0110, meaning="Failure: Processing failure", section="PS3.7 C.5")
 DUPLICATE_SOP_INSTANCE = ServiceStatus(
-    code=0x0111, meaning="Failure: Duplicate SOP Instance", section="PS3.7 C.5.3"
+    code=0x0111, meaning="Failure: Duplicate SOP Instance", section="PS3.7 C.5"
 )
 NO_SUCH_SOP_INSTANCE = ServiceStatus(
-    code=0x0112, meaning="Failure: No such SOP Instance", section="PS3.7 C.5.13"
+    code=0x0112, meaning="Failure: No such SOP Instance", section="PS3.7 C.5"
 )
 INVALID_ARGUMENT_VALUE = ServiceStatus(
-    code=0x0115, meaning="Failure: Invalid argument value", section="PS3.7 C.5.6"
+    code=0x0115, meaning="Failure: Invalid argument value", section="PS3.7 C.5"
 )
 INVALID_SOP_INSTANCE = ServiceStatus(
-    code=0x0117, meaning="Failure: Invalid SOP Instance", section="PS3.7 C.5.8"
+    code=0x0117, meaning="Failure: Invalid SOP Instance", section="PS3.7 C.5"
 )
-NO_SUCH_SOP_CLASS = ServiceStatus(code=0x0118, meaning="Failure: No such SOP Class", section="PS3.7 C.5.14")
-MISSING_ATTRIBUTE = ServiceStatus(code=0x0120, meaning="Failure: Missing attribute", section="PS3.7 C.5.9")
-NO_SUCH_ACTION = ServiceStatus(code=0x0123, meaning="Failure: No such action type", section="PS3.7 C.5.10")
+NO_SUCH_SOP_CLASS = ServiceStatus(code=0x0118, meaning="Failure: No such SOP Class", section="PS3.7 C.5")
+MISSING_ATTRIBUTE = ServiceStatus(code=0x0120, meaning="Failure: Missing attribute", section="PS3.7 C.5")
+NO_SUCH_ACTION = ServiceStatus(code=0x0123, meaning="Failure: No such action type", section="PS3.7 C.5")
 UNRECOGNIZED_OPERATION = ServiceStatus(
-    code=0x0211, meaning="Failure: Unrecognized operation", section="PS3.7 C.5.25"
+    code=0x0211, meaning="Failure: Unrecognized operation", section="PS3.7 C.5"
 )
+RESOURCE_LIMITATION = ServiceStatus(code=0x0213, meaning="Failure: Resource limitation", section="PS3.7 C.5")
 
 ANSWERS: Mapping[type[Exception], ServiceStatus] = {
     InstanceMismatch: DATA_SET_MISMATCH,

@@ -9,10 +9,15 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom.dsutils import decode
 
-from node.dimse_status import INVALID_ARGUMENT_VALUE, SUCCESS, ServiceStatus
+from node.dimse_status import INVALID_ARGUMENT_VALUE, RESOURCE_LIMITATION, SUCCESS, ServiceStatus
 from node.instance_header import MALFORMED
 from node.porter import Call
 from node.wire.command_set import CommandField
+
+MOST_ITEMS = 20_000
+"""Items of sequences that come with one operation; a study of tomosynthesis and its reports has some hundreds of images."""
+_ITEM, _ITEM_BIG_ENDIAN = b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00"
+"""The tag of an item (PS3.5 7.5)."""
 
 Meaning = TypeVar("Meaning")
 
@@ -81,8 +86,12 @@ def decoded(information: bytes, transfer_syntax: UID) -> Dataset:
     """Return the data set that came with an operation.
 
     Raises:
+        OperationRefused: if it has more items than are taken at once; everybody else waits while they are read.
         Exception: any of MALFORMED, if it is none.
     """
+    item = _ITEM if transfer_syntax.is_little_endian else _ITEM_BIG_ENDIAN
+    if information.count(item) > MOST_ITEMS:
+        raise OperationRefused(RESOURCE_LIMITATION, f"More than {MOST_ITEMS} items; ask in several requests.")
     return decode(
         BytesIO(information),
         transfer_syntax.is_implicit_VR,

@@ -12,7 +12,7 @@ from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS, code_to_category
 from mammography.results.options import USUAL, ComposeOptions
 
 SOP_CLASS_NOT_SUPPORTED = 0x0122
-"""The status that says of a C-STORE what a refused presentation context says (PS3.7 C.4.2), and of STOW-RS too."""
+"""The status that says of a C-STORE what a refused presentation context says (PS3.7 C.5), and of STOW-RS too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

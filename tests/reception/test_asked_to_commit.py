@@ -29,6 +29,7 @@ from node.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
 from node.commitment_provider import CommitmentProvider
 from node.composition import callers_of, make_commitment_provider
 from node.delivery import GIVE_UP_AFTER
+from node.operations import MOST_ITEMS
 from node.report_addresses import ReportAddress, ReportAddresses
 from node.requestor import association
 from node.settings import CallerSection, NodeSection, NodeSettings
@@ -410,6 +411,17 @@ def test_what_is_no_request_is_refused_with_its_status(
     with asked.node.ledger.read() as session:
         assert not commitment_requests(session)
     assert ask(asked.node.port, request("R CC"), Heard()) == 0x0000, "the node goes on"
+
+
+def test_a_request_of_more_items_than_are_read_at_once_is_refused(asked: Asked):
+    """A megabyte of empty items keeps the interpreter busy for ten seconds, and everybody else waiting."""
+    information = request("R CC")
+    many = Dataset()
+    many.ReferencedSOPSequence = [Dataset() for _ in range(MOST_ITEMS)]
+    information.ReferencedStudySequence = [many]
+    assert ask(asked.node.port, information) == 0x0213
+    many.ReferencedSOPSequence = many.ReferencedSOPSequence[: MOST_ITEMS - 2]
+    assert ask(asked.node.port, information, Heard()) == 0x0000
 
 
 def test_a_request_that_names_another_class_than_its_context_is_refused(asked: Asked):
