@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from mammography.completeness import (
@@ -116,11 +116,7 @@ class Completion:
                 longest_wait=self._longest_wait,
             )
         ]
-        judged = [
-            self._judge(seen, association_ended=False, now=now, asks=True)
-            for seen in waiting
-            if not self._rests(seen, now)
-        ]
+        judged = [self._judge_in_turn(seen, now=now) for seen in waiting if not self._rests(seen, now)]
         if self._archive is not None:
             self._archive.sweep({seen.study_instance_uid for seen in waiting}, now=now)
             for key in self._held_back.keys() - {_as_seen(seen) for seen in waiting}:
@@ -145,6 +141,18 @@ class Completion:
                 self._ring_for([study_instance_uid], now=now)
         except SQLAlchemyError as failure:
             _log.error("ledger-away", study_instance_uid=study_instance_uid, reason=type(failure).__name__)
+
+    def _judge_in_turn(self, seen: StudyRow, *, now: datetime) -> StudyState | None:
+        """Judge a study that waited; what the database does not take of one keeps no other from its turn."""
+        try:
+            return self._judge(seen, association_ended=False, now=now, asks=True)
+        except OperationalError:  # the ledger is away for all of them
+            raise
+        except SQLAlchemyError as failure:
+            _log.error(
+                "study-not-judged", study_instance_uid=seen.study_instance_uid, reason=type(failure).__name__
+            )
+            return None
 
     def _judge(
         self, seen: StudyRow, *, association_ended: bool, now: datetime, asks: bool = False

@@ -116,14 +116,18 @@ def _studies(information: Dataset) -> list[str]:
 
 
 def _instances(information: Dataset) -> list[str] | None:
-    """Return the instances that a step lists so far; None where it does not say (PS3.3 C.4.15)."""
+    """Return the instances that a step lists so far; None where it does not say (PS3.3 C.4.15). None that is listed by an unlawful UID can come."""
     if "PerformedSeriesSequence" not in information:
         return None
-    return sorted(
-        {
-            str(item.ReferencedSOPInstanceUID)
-            for series in information.PerformedSeriesSequence or []
-            for name in ("ReferencedImageSequence", "ReferencedNonImageCompositeSOPInstanceSequence")
-            for item in series.get(name) or []
-        }
+    named = (
+        _before_nul(str(item.ReferencedSOPInstanceUID))
+        for series in information.PerformedSeriesSequence or []
+        for name in ("ReferencedImageSequence", "ReferencedNonImageCompositeSOPInstanceSequence")
+        for item in series.get(name) or []
     )
+    return sorted({uid for uid in named if lawful(uid)})
+
+
+def _before_nul(uid: str) -> str:
+    """Return what a modality meant that sent the whole buffer of a UID."""
+    return uid.partition("\0")[0]

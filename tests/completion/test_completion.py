@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy.exc import DataError, OperationalError
 
 from mammography.completeness import Verdict
 from mammography.ledger.engine import Ledger
@@ -104,6 +105,36 @@ def test_each_image_begins_the_quiet_period_anew_until_the_longest_wait(ledger, 
     completion.sweep(now=moment + SECOND)
     assert row(ledger).state is StudyState.QUEUED
     assert "the longest wait" in row(ledger).reason
+
+
+def test_a_study_that_the_database_cannot_look_up_keeps_no_other_waiting(
+    ledger, completion, bell, monkeypatch
+):
+    """PostgreSQL takes no NUL, say; what a sender listed may hold one."""
+
+    def all_listed(_session, study_instance_uid, _images) -> bool:
+        if study_instance_uid == "1.2.3":
+            raise DataError("SELECT", None, ValueError("no NUL"))
+        return False
+
+    monkeypatch.setattr("node.completion._all_listed", all_listed)
+    for study_uid in ("1.2.3", "1.2.4"):
+        arrive(ledger, "R CC", study_uid=study_uid)
+    completion.sweep(now=NOW + QUIET)
+    assert row(ledger, "1.2.3").state is StudyState.RECEIVING
+    assert row(ledger, "1.2.4").state is StudyState.QUEUED
+    assert bell.rung == ["1.2.4"]
+
+
+def test_a_ledger_that_is_away_ends_the_sweep(ledger, completion, monkeypatch):
+    arrive(ledger, "R CC")
+
+    def away(*_) -> bool:
+        raise OperationalError("SELECT", None, ValueError("the server is away"))
+
+    monkeypatch.setattr("node.completion._all_listed", away)
+    with pytest.raises(OperationalError, match="away"):
+        completion.sweep(now=NOW + QUIET)
 
 
 def test_a_study_without_a_mammogram_becomes_unreadable_and_wakes_up_with_one(ledger, completion, bell):

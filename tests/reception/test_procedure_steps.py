@@ -123,6 +123,15 @@ def test_a_step_that_is_over_keeps_the_list_that_it_had(node: ListeningNode, tel
     assert said(node, "1.2.1") == [(True, ["1.2.1.1"])]
 
 
+def test_of_what_a_step_lists_only_lawful_uids_are_waited_for(node: ListeningNode, telling: Any):
+    """Some send the whole buffer that a UID is in. PostgreSQL takes no NUL, and no image comes by an unlawful UID."""
+    create(telling, begun("1.2.1"))
+    with pytest.warns(UserWarning, match="Invalid value for VR UI"):
+        step = over("1.2.1.1\0garbage", "1.2.1.x", "1.2.1.3")
+    assert change(telling, step) == 0x0000
+    assert said(node, "1.2.1") == [(True, ["1.2.1.1", "1.2.1.3"])]
+
+
 def test_a_step_that_is_over_changes_no_more(node: ListeningNode, telling: Any):
     create(telling, begun("1.2.1"))
     change(telling, over("1.2.1.1"))
