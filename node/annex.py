@@ -5,6 +5,7 @@ time. The connection of an association that was let in is passed on with its req
 is still decided, and counted, in one place.
 """
 
+import atexit
 import os
 import signal
 import socket
@@ -83,6 +84,9 @@ class Annex:
         )
         self._closing = False
         self._process.start()
+        atexit.register(
+            self._process.kill
+        )  # whoever was not closed would be waited for; it does not hear SIGTERM
         far_end.close()
         with socket.socket(fileno=os.dup(self._line.fileno())) as line:
             patience = _SECONDS_AND_MICROSECONDS.pack(_PATIENCE_SECONDS, 0)
@@ -124,6 +128,7 @@ class Annex:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+        atexit.unregister(self._process.kill)
 
     def _listen(self, host: Host, when_lost: Callable[[], None]) -> None:
         """Hear what happens there; what follows from an end may wait for the ledger, and nobody shall wait with it."""
@@ -194,8 +199,11 @@ def _hold_associations(
     die_with_parent()
     if os.getppid() != parent:
         return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the receiving process ends this one
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # a terminal and systemd tell both; the receiving process ends this one
+        signal.signal(number, signal.SIG_IGN)
     parents_end.close()
     host = _Messenger(line)
     hall = Hall(furnish(), host, quota=quota, silence=silence)

@@ -29,7 +29,7 @@ from tests.reception.test_a_killed_receiver import receiving_process
 from tests.reception.two_processes import annex_of
 from tests.servers import open_descriptors, wait_for
 
-ACCEPTED = 2
+ACCEPTED, ABORTED = 2, 7
 
 
 @pytest.fixture
@@ -144,6 +144,30 @@ def test_the_role_ends_in_order_with_both_processes(tmp_path: Path):
         process.terminate()
         assert process.wait(20) == 0
         assert not Path(f"/proc/{annex}").exists()
+
+
+def test_the_role_ends_in_order_where_both_processes_are_told(tmp_path: Path):
+    """As systemd does, unless its unit says otherwise."""
+    port = free_port()
+    with receiving_role(tmp_path, port) as process, ExitStack() as calls:
+        callers = [calls.enter_context(raw_caller(port)) for _ in range(4)]
+        for caller in callers:
+            assert caller.associate() == ACCEPTED
+        for pid in (annex_of(process.pid), process.pid):
+            os.kill(pid, signal.SIGTERM)
+        assert [caller.pdu()[0] for caller in callers] == [ABORTED] * 4
+        assert process.wait(20) == 0
+
+
+def test_a_process_that_was_not_closed_ends_with_its_program():
+    program = """
+from datetime import timedelta
+from node.annex import Annex
+from node.quota import Quota
+Annex(lambda: None, quota=Quota(places=1, places_of_one=1, bytes_of_one=1), silence=timedelta(seconds=1))
+raise SystemExit(3)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=20).returncode == 3
 
 
 def test_the_role_puts_back_what_a_power_cut_took_and_ends_without_a_journal(tmp_path: Path):
