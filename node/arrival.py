@@ -205,13 +205,17 @@ class Arrival:
         return WrittenDataSet(self.path, len(self._header), self._head, self.bytes)
 
     def discard(self) -> None:
-        """Remove the temporary file; what was kept has a name of its own by then."""
+        """Remove the temporary file; what was kept has a name of its own by then.
+
+        Where the disk takes not even that, the next start removes it.
+        """
         self._small = None
         with suppress(OSError):
             self._close()
         if self._has_file:
             self._has_file = False
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
 
     def _begin_file(self) -> None:
         """Have a file, with what was kept in memory so far; from now on it is none of the small ones."""

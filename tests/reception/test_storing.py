@@ -37,6 +37,7 @@ from tests.reception.mammograms import (
     screening_set,
     uid,
 )
+from tests.reception.raw_callers import C_ECHO, c_store, raw_caller
 from tests.reception.senders import calling, send, send_bytes
 
 
@@ -265,3 +266,22 @@ def test_a_small_one_that_the_disk_does_not_take_leaves_nothing(
         with pytest.raises(OSError, match="No space"):
             full.link(tmp_path / "other")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["named"]
+
+
+def read_only(*_arguments: object, **_options: object) -> None:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def test_a_disk_that_fails_meanwhile_and_lets_nothing_be_removed_is_a_reason_to_send_again(
+    node: ListeningNode, monkeypatch: pytest.MonkeyPatch
+):
+    """The kernel made it read-only, say."""
+    with raw_caller(node.port) as caller:
+        assert caller.associate() == 2
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "writev", full_disk)
+            broken.setattr(Path, "unlink", read_only)
+            caller.socket.sendall(c_store(uid("large"), bytes(SMALL_BYTES + 1)))
+            assert caller.status() == 0xA700
+        caller.socket.sendall(C_ECHO)
+        assert caller.status() == 0x0000, "the association goes on"
