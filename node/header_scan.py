@@ -10,11 +10,11 @@ from typing import NamedTuple
 _EXPLICIT = Struct("<HH2sH")
 _IMPLICIT = Struct("<HHI")
 _LONG = Struct("<I")
-_LONG_REPRESENTATIONS = frozenset(
+LONG_REPRESENTATIONS = frozenset(
     {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 )
 """Those with two reserved bytes and a length of 32 bits (PS3.5 7.1.2)."""
-_SHORT_REPRESENTATIONS = frozenset(
+SHORT_REPRESENTATIONS = frozenset(
     {
         *(b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN"),
         *(b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"),
@@ -50,9 +50,9 @@ def scan(head: bytes, *, implicit: bool, last: int, wanted: Collection[int]) -> 
         if tag > last:
             return found
         begin = place + 8
-        if representation in _LONG_REPRESENTATIONS:
+        if representation in LONG_REPRESENTATIONS:
             (length,), begin = _LONG.unpack_from(head, begin), begin + 4
-        elif not implicit and representation not in _SHORT_REPRESENTATIONS:
+        elif not implicit and representation not in SHORT_REPRESENTATIONS:
             return None
         end = begin + length
         if end > size or tag <= before:  # an undefined length, too, goes far beyond any head

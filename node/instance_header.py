@@ -22,6 +22,7 @@ from mammography.view import View, view_of
 from node.arrival import HEAD_BYTES, DataSet
 from node.dimse_status import InstanceRefused
 from node.header_scan import Element, scan
+from node.header_walk import wanted_of
 
 MALFORMED = (
     ArithmeticError,
@@ -149,17 +150,20 @@ def _parse(data_set: BinaryIO | DataSet, transfer_syntax_uid: str, last: int) ->
                 data_set.read(_LONGEST_INFLATED), _LONGEST_INFLATED
             )
         )
-    elif transfer_syntax_uid != ExplicitVRBigEndian:
-        begin, head = data_set.tell(), data_set.read(HEAD_BYTES)
+    implicit = transfer_syntax_uid == ImplicitVRLittleEndian
+    little_endian = transfer_syntax_uid != ExplicitVRBigEndian
+    begin = data_set.tell()
+    if little_endian:
+        simple = scan(data_set.read(HEAD_BYTES), implicit=implicit, last=last, wanted=_TAGS)
         data_set.seek(begin)
-        implicit = transfer_syntax_uid == ImplicitVRLittleEndian
-        simple = scan(head, implicit=implicit, last=last, wanted=_TAGS)
         if simple is not None and _is_plain(simple):
             return _described(_view_of_elements(simple), partial(_plain_text, simple))
+    wanted = wanted_of(data_set, implicit=implicit, little_endian=little_endian, last=last, wanted=_TAGS)
+    data_set.seek(begin)
     header = read_dataset(
-        cast(BinaryIO, _Rationed(data_set, LONGEST_HEADER)),
-        is_implicit_VR=transfer_syntax_uid == ImplicitVRLittleEndian,
-        is_little_endian=transfer_syntax_uid != ExplicitVRBigEndian,
+        cast(BinaryIO, _Rationed(data_set if wanted is None else BytesIO(wanted), LONGEST_HEADER)),
+        is_implicit_VR=implicit,
+        is_little_endian=little_endian,
         stop_when=lambda tag, _vr, _length: tag > last,
         defer_size=LONGEST_HEADER,
         specific_tags=list(_TAGS),

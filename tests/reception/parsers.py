@@ -8,8 +8,9 @@ from datetime import timedelta
 from functools import partial
 from io import BytesIO
 
+from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from typing_extensions import override
 
 from node.arrival import SMALL_BYTES
@@ -123,18 +124,19 @@ def _header(data_set: bytes, *, syntax: str, sop_class_uid: str = FOR_PRESENTATI
         read_instance_header(BytesIO(data_set), transfer_syntax_uid=syntax, sop_class_uid=sop_class_uid)
 
 
-def header_as_the_library_sees_it(data_set: bytes) -> None:
+def header_as_the_library_sees_it(data_set: bytes, *, syntax: str = ExplicitVRLittleEndian) -> None:
     """Where both understand a header, they agree on whose image it is."""
+    implicit = syntax == ImplicitVRLittleEndian
     try:
         theirs = read_dataset(
-            BytesIO(data_set), False, True, stop_when=lambda tag, _vr, _length: tag > 0x00540220
+            BytesIO(data_set), implicit, True, stop_when=lambda tag, _vr, _length: tag > 0x00540220
         )
         said = [str(theirs.get(name) or "") for name in ("SOPInstanceUID", "StudyInstanceUID")]
     except MALFORMED:
         return
     try:
         ours = read_instance_header(
-            BytesIO(data_set), transfer_syntax_uid=ExplicitVRLittleEndian, sop_class_uid=FOR_PRESENTATION
+            BytesIO(data_set), transfer_syntax_uid=syntax, sop_class_uid=FOR_PRESENTATION
         )
     except InstanceRefused:
         return
@@ -150,6 +152,7 @@ PARSERS: tuple[Callable[[bytes], None], ...] = (
     header_as_the_library_sees_it,
     _around,
     _at_the_desk,
+    partial(header_as_the_library_sees_it, syntax=ImplicitVRLittleEndian),
 )
 
 
@@ -163,11 +166,21 @@ def understand(data: bytes) -> None:
         PARSERS[data[0] % len(PARSERS)](data[1:])
 
 
+def image_without_pixels() -> Dataset:
+    """An item that could be a header."""
+    image = mammogram("an item")
+    del image.PixelData
+    return image
+
+
 def seeds() -> list[bytes]:
     """Lawful bytes for each parser."""
     image = mammogram("fuzz", side=8)
     image.private_block(0x0009, "A VENDOR", create=True).add_new(0x01, "OB", bytes(30))
     last = DATA_HEADER.pack(PduType.DATA_TF, 26, 22, 1, LAST) + bytes(20)
+    image.ReferencedStudySequence = [image_without_pixels(), image_without_pixels()]
+    image["ReferencedStudySequence"].is_undefined_length = True
+    image.ReferencedStudySequence[0].is_undefined_length_sequence_item = True
     data_sets = [encoded(image, syntax) for syntax in (*SYNTAXES, *[ExplicitVRLittleEndian] * 2)]
     around = [b"\0\4rest" + last, b"\0\0" + last + COMMAND]
     lawful = [
@@ -177,5 +190,6 @@ def seeds() -> list[bytes]:
         *([each] for each in data_sets),
         around,
         MESSAGES,
+        [encoded(image, ImplicitVRLittleEndian)],
     ]
     return [bytes([place]) + one for place, many in enumerate(lawful) for one in many]
