@@ -1,5 +1,6 @@
 """Studies that have arrived become QUEUED, with the reason, and the doorbell is rung for them."""
 
+import threading
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -91,6 +92,7 @@ class Completion:
         self._ring_again_after = ring_again_after
         self._archive = archive
         self._held_back: dict[tuple[str, datetime], datetime] = {}
+        self._ringing = threading.Lock()
         self._broker_away_since: datetime | None = None
 
     def association_ended(self, study_instance_uid: str, *, now: datetime) -> None:
@@ -255,19 +257,24 @@ class Completion:
 
     def _ring_for(self, study_instance_uids: Collection[str], *, now: datetime) -> int:
         """Ring, and remember for which studies; stop at the first bell that the broker does not take."""
+        with self._ringing:  # who waited here while the broker was found away does not ask it once more
+            rung = self._rung(study_instance_uids, now)
+        if rung:
+            with self._ledger.begin() as session:
+                mark_rung(session, rung, now=now)
+        return len(rung)
+
+    def _rung(self, study_instance_uids: Collection[str], now: datetime) -> list[str]:
         away_since = self._broker_away_since
-        if away_since is not None and away_since <= now < away_since + _BROKER_PAUSE:
-            return 0
+        if away_since is not None and abs(now - away_since) < _BROKER_PAUSE:
+            return []
         rung = []
         for uid in study_instance_uids:
             if not self._ring(uid):
                 self._broker_away_since = now
                 break
             rung.append(uid)
-        if rung:
-            with self._ledger.begin() as session:
-                mark_rung(session, rung, now=now)
-        return len(rung)
+        return rung
 
 
 def _as_seen(seen: StudyRow) -> tuple[str, datetime]:

@@ -4,6 +4,7 @@ from collections.abc import Generator
 from datetime import timedelta
 from typing import Any, TypeVar
 
+import structlog
 from psycopg import Connection, OperationalError
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Engine, create_engine, event
@@ -29,6 +30,8 @@ _MISSING_A_SERVER = {
     "tcp_user_timeout": 30_000,
 }
 """So that a server which is gone without a word is missed: TCP asks after 10 s, and three times more (libpq; seconds, and milliseconds)."""
+
+_log = structlog.get_logger()
 
 Answer = TypeVar("Answer")
 
@@ -71,6 +74,9 @@ class _Impatient(Connection[Any]):
             if self.info.transaction_status is not TransactionStatus.ACTIVE:
                 raise
             self.close()
+            _log.error(
+                "ledger-hangs", seconds=patience
+            )  # where statements are sent together, what is raised is lost
             raise OperationalError(f"PostgreSQL has not answered within {patience:g} s.") from failure
 
 

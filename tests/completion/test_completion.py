@@ -1,6 +1,7 @@
 """Studies become QUEUED when they have arrived, and the bell is rung for them, on each kind of database."""
 
 import threading
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -177,6 +178,31 @@ def test_while_the_broker_is_away_it_is_not_asked_for_every_study(ledger, comple
     assert len(asked) == 2
     completion.sweep(now=NOW + SECOND * 7)
     assert sorted(bell.rung) == [f"1.2.{number}" for number in range(5)]
+
+
+def test_who_waits_while_the_broker_is_found_away_does_not_ask_it_again(ledger):
+    """Eight associations end at once, and the broker hangs: each would keep its place until it had asked in its turn."""
+    asked, everybody = [], threading.Barrier(8)
+
+    def ring(uid: str) -> bool:
+        asked.append(uid)
+        time.sleep(0.5)
+        return False
+
+    away = Completion(ledger=ledger, quiet_period=QUIET, longest_wait=LONGEST, ring=ring)
+
+    def end(number: int) -> None:
+        everybody.wait()
+        away.association_ended(f"1.2.{number}", now=NOW + number * timedelta(milliseconds=10))
+
+    for number in range(8):
+        arrive(ledger, *ALL_FOUR, study_uid=f"1.2.{number}")
+    ends = [threading.Thread(target=end, args=(number,)) for number in range(8)]
+    for thread in ends:
+        thread.start()
+    for thread in ends:
+        thread.join()
+    assert len(asked) == 1
 
 
 def test_a_study_that_a_worker_took_is_not_rung_for(ledger, completion, bell):
