@@ -2,8 +2,9 @@
 
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -275,6 +276,15 @@ class DestinationSection(Section):
         return self
 
 
+class ListeningPort(NamedTuple):
+    """A port that the node listens on, and the settings that say so."""
+
+    host: str
+    port: int
+    host_setting: str
+    port_setting: str
+
+
 class NodeSettings(BaseModel):
     """Everything that the door to the PACS is told."""
 
@@ -292,6 +302,18 @@ class NodeSettings(BaseModel):
     callers: tuple[CallerSection, ...] = ()
     destinations: tuple[DestinationSection, ...] = ()
 
+    @property
+    def listening_ports(self) -> list[ListeningPort]:
+        """The ports that the node listens on."""
+        node, console = self.node, self.console
+        ports = [
+            ListeningPort(node.host, node.port, "[node].host", "[node].port"),
+            ListeningPort(console.host, console.port, "[console].host", "[console].port"),
+        ]
+        if self.tls:
+            ports.append(ListeningPort(node.host, self.tls.port, "[node].host", "[tls].port"))
+        return ports
+
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
         names = [destination.name for destination in self.destinations]
@@ -301,6 +323,7 @@ class NodeSettings(BaseModel):
 
     @model_validator(mode="after")
     def _ports_are_unique(self) -> Self:
-        if self.tls and self.tls.port == self.node.port:
-            raise ValueError("[node].port and [tls].port are the same")
+        for one, other in combinations(self.listening_ports, 2):
+            if one.port == other.port:
+                raise ValueError(f"{one.port_setting} and {other.port_setting} are the same: {one.port}")
         return self

@@ -104,11 +104,25 @@ def test_images_are_kept_for_an_age_or_for_ever(tmp_path, text, kept_for):
     assert load_settings(NodeSettings, written(tmp_path, text)).retention.images == kept_for
 
 
-def test_two_ports_cannot_be_one(tmp_path):
-    tls = '[tls]\ncertificate = "node.pem"\nkey = "node.key"\n'
-    assert load_settings(NodeSettings, written(tmp_path, tls)).tls.port == 2762
-    with pytest.raises(SettingsRefused, match=r"\[node\]\.port and \[tls\]\.port are the same"):
-        load_settings(NodeSettings, written(tmp_path, tls + "port = 11112\n"))
+TLS = '[tls]\ncertificate = "node.pem"\nkey = "node.key"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"{TLS}port = 11112", "[node].port and [tls].port are the same: 11112"),
+        ("[node]\nport = 8080", "[node].port and [console].port are the same: 8080"),
+        (f"{TLS}[console]\nport = 2762", "[console].port and [tls].port are the same: 2762"),
+    ],
+)
+def test_two_ports_cannot_be_one(tmp_path, text, told):
+    with pytest.raises(SettingsRefused) as refused:
+        load_settings(NodeSettings, written(tmp_path, text))
+    assert told in str(refused.value)
+
+
+def test_tls_has_the_port_that_is_registered_for_it(tmp_path):
+    assert load_settings(NodeSettings, written(tmp_path, TLS)).tls.port == 2762
 
 
 def test_the_shipped_example_is_right():
