@@ -3,12 +3,14 @@
 Each role is a process. They share the ledger and the data folder, and nothing else.
 """
 
+import errno
 import os
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,7 +36,7 @@ from node.composition import (
     tls_door_of,
 )
 from node.listening import bound
-from node.settings import NodeSettings
+from node.settings import ListeningPort, NodeSettings
 from node.supervision import Role, Supervisor
 
 log = structlog.get_logger()
@@ -144,7 +146,7 @@ def run_all(settings: NodeSettings, config: Path | None) -> None:
     """Run every role, and a worker and a broker of our own where the settings want them, until Ctrl-C.
 
     Raises:
-        CannotStart: if a port is taken or the data folder cannot be written.
+        CannotStart: if it cannot listen where it should, or the data folder cannot be written.
     """
     from node.broker import embedded_broker
 
@@ -205,21 +207,31 @@ def _release(ledger: Ledger, settings: NodeSettings, pid: int, stopping: bool) -
 
 
 def _check_ports(settings: NodeSettings) -> None:
-    """Refuse to start where another program listens already."""
-    wanted = [
-        (settings.node.host, settings.node.port, "node"),
-        (settings.console.host, settings.console.port, "console"),
-    ]
-    if settings.tls:
-        wanted.append((settings.node.host, settings.tls.port, "tls"))
-    for host, port, section in wanted:
-        try:
-            bound(host, port).close()
-        except OSError as taken:
-            raise CannotStart(
-                f"Port {port} on {host} cannot be used ({taken.strerror}): is a node running already? "
-                f"Stop it, or set another [{section}].port."
-            ) from taken
+    """Refuse to start where the node cannot listen.
+
+    Each port is listened on until all were had: two sockets that do not listen may share an address (SO_REUSEADDR).
+    """
+    with ExitStack() as held:
+        for wanted in settings.listening_ports:
+            try:
+                held.enter_context(bound(wanted.host, wanted.port)).listen()
+            except OSError as refused:
+                raise CannotStart(_why_not(wanted, refused)) from refused
+
+
+def _why_not(wanted: ListeningPort, refused: OSError) -> str:
+    """Return why the node cannot listen there, and what to do."""
+    if isinstance(refused, socket.gaierror):
+        return (
+            f"The host {wanted.host} cannot be resolved ({refused.strerror}): "
+            f"let {wanted.host_setting} be an address of this machine."
+        )
+    if refused.errno == errno.EADDRNOTAVAIL:
+        return f"{wanted.host} is not an address of this machine: set another {wanted.host_setting}."
+    here = f"Port {wanted.port} on {wanted.host} cannot be used ({refused.strerror})"
+    if refused.errno == errno.EADDRINUSE:
+        return f"{here}: is a node running already? Stop it, or set another {wanted.port_setting}."
+    return f"{here}: set another {wanted.port_setting} or {wanted.host_setting}."
 
 
 def _make_folder(data_dir: Path) -> None:

@@ -1,5 +1,7 @@
 """Who may call at this moment, from addresses of both kinds."""
 
+import errno
+import os
 import socket
 from collections.abc import Callable
 from ipaddress import ip_network
@@ -11,7 +13,7 @@ from lab.demo.free_ports import free_port
 from node.__main__ import _check_ports
 from node.callers import Caller, Callers
 from node.composition import CannotStart, callers_of
-from node.settings import CallerSection, DestinationSection, NodeSection, NodeSettings
+from node.settings import CallerSection, ConsoleSection, DestinationSection, NodeSection, NodeSettings
 from tests.reception.conftest import ListeningNode
 from tests.reception.raw_callers import association_request
 from tests.servers import wait_for
@@ -153,3 +155,44 @@ def test_a_node_starts_where_its_port_is_free(host: str):
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family), pytest.raises(CannotStart, match=str(port)):
         _check_ports(settings)
+
+
+def test_a_port_is_held_until_the_others_were_had():
+    """Each was free; both are not: one name may stand for the address that another setting gives."""
+    port = free_port()
+    node = NodeSettings(node=NodeSection(host="127.0.0.1", port=port))
+    both = node.model_copy(update={"console": ConsoleSection(host="localhost", port=port)})
+    with pytest.raises(CannotStart, match=rf"Port {port} on localhost .*another \[console\]\.port"):
+        _check_ports(both)
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [
+        ("no such host", "The host no such host cannot be resolved"),
+        ("192.0.2.1", "192.0.2.1 is not an address of this machine"),
+    ],
+)
+@pytest.mark.parametrize("section", ["node", "console"])
+def test_a_host_that_is_not_here_is_told_apart_from_a_port_that_is_taken(section: str, host: str, told: str):
+    elsewhere = {section: {"host": host, "port": free_port()}}
+    settings = NodeSettings.model_validate({"node": {"host": "127.0.0.1", "port": free_port()}} | elsewhere)
+    with pytest.raises(CannotStart) as refused:
+        _check_ports(settings)
+    sentence = str(refused.value)
+    assert sentence.startswith(told)
+    assert f"[{section}].host" in sentence
+    assert "running" not in sentence
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EAFNOSUPPORT])
+def test_what_else_keeps_a_node_from_listening_is_told_as_the_system_says_it(
+    monkeypatch: pytest.MonkeyPatch, number: int
+):
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    with pytest.raises(CannotStart, match=os.strerror(number)) as refused:
+        _check_ports(NodeSettings())
+    assert "running" not in str(refused.value)
