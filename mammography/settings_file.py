@@ -8,9 +8,11 @@ import os
 import tomllib
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from mammography.ledger.url import UnsupportedLedger, ledger_url
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -19,6 +21,15 @@ FROM_ENVIRONMENT = {"MAMMOCALC_LEDGER_URL": ("ledger", "url"), "MAMMOCALC_QUEUE_
 
 class SettingsRefused(Exception):
     """The settings cannot be used; the message holds one sentence for each mistake."""
+
+
+def _ledger_url(url: str) -> str:
+    """Refuse what the ledger cannot live in."""
+    try:
+        ledger_url(url)
+    except UnsupportedLedger as refused:
+        raise ValueError(str(refused).removesuffix(".")) from refused
+    return url
 
 
 class Section(BaseModel):
@@ -30,7 +41,7 @@ class Section(BaseModel):
 class LedgerSection(Section):
     """[ledger]."""
 
-    url: str = Field(default="sqlite:///var/ledger.db", pattern=r"^(sqlite:///|postgresql\+psycopg://)")
+    url: Annotated[str, AfterValidator(_ledger_url)] = "sqlite:///var/ledger.db"
     """sqlite:///path or postgresql+psycopg://user@host/database."""
 
 
@@ -92,5 +103,6 @@ def _sentence(mistake: Any, where: str) -> str:
     if mistake["type"] == "extra_forbidden":
         return f"{name}{where} is not a setting; check its spelling."
     given = mistake["input"]
-    shown = f", not {given!r}" if isinstance(given, str | int | float | bool) else ""
+    is_url = isinstance(given, str) and ("://" in given or "@" in given)  # it may hold a password
+    shown = f", not {given!r}" if isinstance(given, str | int | float | bool) and not is_url else ""
     return f"{name}{where}: {mistake['msg']}{shown}."

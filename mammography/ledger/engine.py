@@ -8,12 +8,13 @@ from sqlite3 import Connection as SqliteConnection
 from typing import Protocol
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from mammography.ledger.sqlite_writer import WRITES, SqliteWriter, take_write_lock
 from mammography.ledger.transaction import Transaction
+from mammography.ledger.url import ledger_url
 
 BUSY_TIMEOUT = timedelta(seconds=60)
 """How long a transaction of SQLite waits for the one writer before it."""
@@ -21,19 +22,18 @@ BUSY_TIMEOUT = timedelta(seconds=60)
 _READING = "ledger_reading"
 
 
-class UnsupportedLedger(Exception):
-    """The URL names a database that the ledger cannot live in; str() is the sentence why."""
-
-
 class Ledger:
     """The database that remembers where every study is.
 
     `url` is `sqlite:///...` (write-ahead log, writers queue) or `postgresql+psycopg://...` (READ COMMITTED); every commit
     is synced. Threads and processes may share one ledger; a process that forks makes its own afterwards.
+
+    Raises:
+        UnsupportedLedger: if the url names another database.
     """
 
     def __init__(self, url: str) -> None:
-        self.url = make_url(url)
+        self.url = ledger_url(url)
         self._engine = make_engine(self.url)
         if self._engine.dialect.name == "postgresql":
             from mammography.ledger.postgresql import keep_from_waiting
@@ -129,27 +129,17 @@ class _PooledWriter:
 
 
 def make_engine(url: URL) -> Engine:
-    """Return the engine that the ledger and its migrations use.
-
-    Raises:
-        UnsupportedLedger: if it is neither SQLite in a file nor PostgreSQL through psycopg 3.
-    """
-    if url.drivername in {"sqlite", "sqlite+pysqlite"}:
+    """Return the engine that the ledger and its migrations use; `url` is one that `ledger_url` lets through."""
+    if url.drivername == "sqlite":
         return _sqlite_engine(url)
-    if url.drivername == "postgresql+psycopg":
-        from mammography.ledger.postgresql import postgres_engine
+    from mammography.ledger.postgresql import postgres_engine
 
-        return postgres_engine(url)
-    raise UnsupportedLedger(
-        f"The ledger lives in sqlite:///... or postgresql+psycopg://..., not in {url.drivername}://."
-    )
+    return postgres_engine(url)
 
 
 def _sqlite_engine(url: URL) -> Engine:
     """Return an engine whose transactions are ours to begin, and whose parent folder exists."""
-    if not url.database or url.database == ":memory:":
-        raise UnsupportedLedger("The ledger needs a file: sqlite:// alone is forgotten with its process.")
-    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
         url,
         pool_size=8,

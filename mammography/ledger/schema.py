@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, inspect, text
-from sqlalchemy.engine import make_url
 
 from mammography.ledger.engine import make_engine
 from mammography.ledger.tables import StudyRow
+from mammography.ledger.url import ledger_url
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -49,7 +49,7 @@ def downgrade(url: str, revision: str) -> None:
 
 def has_tables(url: str) -> bool:
     """Return whether the ledger at `url` was ever upgraded; a worker asks before it starts."""
-    engine = make_engine(make_url(url))
+    engine = make_engine(ledger_url(url))
     try:
         return inspect(engine).has_table(StudyRow.__tablename__)
     finally:
@@ -73,7 +73,7 @@ def _migrating(url: str) -> "Iterator[Config]":
     """Hold the migration lock, and yield Alembic's configuration with a connection in a transaction."""
     from alembic.config import Config
 
-    engine = make_engine(make_url(url))
+    engine = make_engine(ledger_url(url))
     config = Config()
     config.set_main_option("script_location", str(script_folder()).replace("%", "%%"))
     try:

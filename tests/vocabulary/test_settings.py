@@ -55,6 +55,9 @@ def test_every_mistake_is_reported_at_once_and_by_its_name(tmp_path):
         ("[node", "is not TOML"),
         ('[completion]\nquiet_period = "PT10M"\nlongest_wait = "PT1M"', "longest_wait must not be shorter"),
         ('[ledger]\nurl = "mysql://x"', "[ledger].url"),
+        ('[ledger]\nurl = "sqlite:///"', "The ledger needs a file"),
+        ('[ledger]\nurl = "sqlite:///:memory:"', "The ledger needs a file"),
+        ('[ledger]\nurl = "postgresql+psycopg://db:abc/x"', "The port of the ledger's url is no number."),
         ('[[callers]]\nae_title = "A"\nhost = "10.0.0.0/99"', "[callers].0"),
         ('[node]\nstorage_classes = ["1.2.x"]', "[node].storage_classes.0"),
         ('[[callers]]\nae_title = "A"\ncommitment_port = 0', "[callers].0.commitment_port"),
@@ -66,6 +69,21 @@ def test_a_mistake_is_a_sentence_that_names_it(tmp_path, text, told):
     with pytest.raises(SettingsRefused) as refused:
         load_settings(NodeSettings, written(tmp_path, text))
     assert told in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://mammocalc:secret@db:abc/mammocalc",
+        "postgresql+psycopg://db:abc/mammocalc?password=secret",
+        "mammocalc:secret@db/mammocalc",
+    ],
+)
+def test_a_url_that_is_refused_tells_nobody_its_password(tmp_path, url):
+    with pytest.raises(SettingsRefused) as refused:
+        load_settings(NodeSettings, written(tmp_path, f'[ledger]\nurl = "{url}"'))
+    assert "[ledger].url" in str(refused.value)
+    assert "secret" not in str(refused.value)
 
 
 def test_a_file_that_is_not_there_is_named():
