@@ -5,10 +5,12 @@ MAMMOCALC_QUEUE_URL replace [ledger].url and [queue].url. MAMMOCALC_CONFIG names
 """
 
 import os
+import re
 import tomllib
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -32,6 +34,20 @@ def _ledger_url(url: str) -> str:
     return url
 
 
+def _queue_url(url: str) -> str:
+    """Refuse a port or a database of Redis that is no number."""
+    if not url.startswith(("redis://", "rediss://")):
+        return url
+    try:
+        parts = urlsplit(url)
+        are_numbers = parts.port != 0 and re.fullmatch("/*[0-9]*", parts.path) is not None
+    except ValueError:
+        are_numbers = False
+    if not are_numbers:
+        raise ValueError("a queue's url is like redis://host:6379/0: port and database are numbers")
+    return url
+
+
 class Section(BaseModel):
     """One section of the file: frozen, and a key that it does not know is a mistake."""
 
@@ -48,7 +64,9 @@ class LedgerSection(Section):
 class QueueSection(Section):
     """[queue]."""
 
-    url: str = Field(default="embedded", pattern=r"^(embedded$|rediss?://|redis\+socket://)")
+    url: Annotated[str, AfterValidator(_queue_url)] = Field(
+        default="embedded", pattern=r"^(embedded$|rediss?://|redis\+socket://)"
+    )
     """"embedded" starts a server of our own beside the node; else redis://host:port/number."""
 
 

@@ -110,6 +110,29 @@ def test_a_caller_without_a_host_may_come_from_anywhere(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "url", ["redis://h:abc/0", "redis://h:0/0", "rediss://h:65536", "redis://[::1/0", "redis://h/a"]
+)
+def test_a_queue_has_a_port_and_a_database_that_are_numbers(tmp_path, url):
+    with pytest.raises(SettingsRefused, match=r"\[queue\]\.url in .*port and database are numbers\.$"):
+        load_settings(NodeSettings, written(tmp_path, f'[queue]\nurl = "{url}"'))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://",
+        "redis://h",
+        "redis://[::1]:6379/",
+        "rediss://u:p@h:6380/15?ssl_cert_reqs=none",
+        "redis+socket:///a:b",
+    ],
+)
+def test_a_queue_may_be_where_redis_may(tmp_path, url):
+    settings = load_settings(NodeSettings, written(tmp_path, f'[queue]\nurl = "{url}"'))
+    assert settings.queue.url == url
+
+
+@pytest.mark.parametrize(
     ("text", "kept_for"),
     [
         ("", timedelta(days=30)),
