@@ -21,6 +21,10 @@ Settings = TypeVar("Settings", bound=BaseModel)
 FROM_ENVIRONMENT = {"MAMMOCALC_LEDGER_URL": ("ledger", "url"), "MAMMOCALC_QUEUE_URL": ("queue", "url")}
 
 
+LONGEST = timedelta(days=36_525)
+"""A hundred years: a moment so long ago, or so far ahead, still has a date."""
+
+
 class SettingsRefused(Exception):
     """The settings cannot be used; the message holds one sentence for each mistake."""
 
@@ -75,7 +79,7 @@ class ReaderSection(Section):
 
     weights: Path | None = None
     """Folder of weights, plan and card; the shipped ones where none is given."""
-    lease: timedelta = Field(default=timedelta(seconds=60), ge=timedelta(seconds=1))
+    lease: timedelta = Field(default=timedelta(seconds=60), ge=timedelta(seconds=1), le=LONGEST)
     """How long a worker that gives no sign of life keeps a study."""
     most_claims: int = Field(default=3, ge=1)
     """After so many workers died on a study it waits for a person."""

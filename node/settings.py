@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from mammography.settings_file import LedgerSection, QueueSection, ReaderSection, Section
+from mammography.settings_file import LONGEST, LedgerSection, QueueSection, ReaderSection, Section
 from mammography.uid import lawful
 from node.callers import EVERYWHERE
 from node.survival import Survives
@@ -76,12 +76,17 @@ def _sop_class(uid: str) -> str:
 THIS_HOST = ("127.0.0.1", "::1", "localhost")
 """Host names of this machine."""
 
+LONGEST_TIMEOUT = timedelta(days=1)
+"""The system counts in milliseconds how long a peer may be silent, and not beyond 24 days (TCP_USER_TIMEOUT)."""
+
 SopClass = Annotated[str, AfterValidator(_sop_class)]
 Manufacturer = Annotated[str, AfterValidator(_manufacturer)]
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 ServiceUrl = Annotated[str, AfterValidator(_service_url)]
 Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+Age = Annotated[timedelta, Field(gt=timedelta(0), le=LONGEST)]
+Timeout = Annotated[timedelta, Field(ge=timedelta(seconds=1), le=LONGEST_TIMEOUT)]
 
 
 class NodeSection(Section):
@@ -112,16 +117,16 @@ class ArchiveSection(Section):
     ae_title: AeTitle
     host: Host
     port: Port
-    timeout: timedelta = Field(default=timedelta(seconds=10), ge=timedelta(seconds=1))
+    timeout: Timeout = timedelta(seconds=10)
     """How long each of its answers is waited for; a study waits twice as long at most."""
 
 
 class CompletionSection(Section):
     """[completion]."""
 
-    quiet_period: timedelta = Field(default=timedelta(seconds=60), gt=timedelta(0))
+    quiet_period: Age = timedelta(seconds=60)
     """How long nothing must arrive before an incomplete set is read."""
-    longest_wait: timedelta = Field(default=timedelta(minutes=15), gt=timedelta(0))
+    longest_wait: Age = timedelta(minutes=15)
     """After this time a study is read, whatever still arrives."""
     ask: ArchiveSection | None = None
     """An archive that may hold more of a study than came by the end of the quiet period."""
@@ -131,9 +136,6 @@ class CompletionSection(Section):
         if self.longest_wait < self.quiet_period:
             raise ValueError("longest_wait must not be shorter than quiet_period")
         return self
-
-
-Age = Annotated[timedelta, Field(gt=timedelta(0))]
 
 
 class AlarmsSection(Section):
@@ -155,7 +157,7 @@ def _age_or_never(given: object) -> object:
     try:
         return TypeAdapter(Age).validate_python(given)
     except ValidationError as refused:
-        raise ValueError('give an age such as "P30D", or "never"') from refused
+        raise ValueError('give an age such as "P30D", of at most 100 years, or "never"') from refused
 
 
 class RetentionSection(Section):
@@ -238,7 +240,7 @@ class DestinationSection(Section):
     fallback: bool = True
     """Whether it gets the next best object where it does not accept one."""
     commitment: bool = False
-    timeout: timedelta = Field(default=timedelta(seconds=30), ge=timedelta(seconds=1))
+    timeout: Timeout = timedelta(seconds=30)
     """How long an answer of the destination is waited for."""
 
     @model_validator(mode="after")

@@ -7,8 +7,11 @@ import pytest
 from mammography.ledger.alarms import AlarmKind, alarm_seen, alarms
 from mammography.ledger.engine import Ledger
 from mammography.ledger.studies import advance, retry
+from mammography.settings_file import LONGEST
 from mammography.study import StudyEvent, StudyState
+from node.composition import ages_of
 from node.overdue import BETWEEN_LOOKS, WHAT_TO_DO, Overdue
+from node.settings import AlarmsSection, CompletionSection, NodeSettings
 from tests.ledger.given import NOW, STUDY, claimed, queued, received
 
 HOUR = timedelta(hours=1)
@@ -88,6 +91,16 @@ def test_an_alarm_that_was_seen_to_stays_quiet_while_nothing_changes(ledger: Led
         alarm_seen(session, alarm.number, now=NOW + HOUR, by="anna")
     overdue.sweep(now=NOW + 2 * HOUR)
     assert raised(ledger) == []
+
+
+def test_the_longest_ages_of_the_settings_are_kept(ledger: Ledger):
+    longest = CompletionSection(longest_wait=LONGEST)
+    alarms = AlarmsSection.model_validate(dict.fromkeys(AlarmsSection.model_fields, LONGEST))
+    with ledger.begin() as session:
+        received(session)
+    ages = ages_of(NodeSettings(completion=longest, alarms=alarms))
+    assert max(ages.values()) == 2 * LONGEST
+    assert Overdue(ledger=ledger, ages=ages).sweep(now=NOW) == 0
 
 
 def test_a_study_in_time_is_no_alarm(ledger: Ledger, overdue: Overdue):

@@ -12,19 +12,20 @@ from pynetdicom.sop_class import Verification
 
 from lab.demo.free_ports import free_port
 from node.requestor import Lanes, NoAssociation, NothingAccepted, association, propose
+from node.settings import LONGEST_TIMEOUT
 from tests.servers import wait_for
 
 CAD_SR = "1.2.840.10008.5.1.4.1.1.88.50"
 
 
-def call(port, *, host="127.0.0.1", sop_class=CAD_SR, handlers=()):
+def call(port, *, host="127.0.0.1", sop_class=CAD_SR, handlers=(), timeout=timedelta(seconds=1)):
     return association(
         propose(sop_class),
         calling_ae_title="MAMMOCALC",
         called_ae_title="PEER",
         host=host,
         port=port,
-        timeout=timedelta(seconds=1),
+        timeout=timeout,
         handlers=handlers,
     )
 
@@ -39,6 +40,11 @@ def test_nobody_there_is_told_from_somebody_who_does_not_answer():
         with pytest.raises(NoAssociation, match="did not answer"), call(deaf.getsockname()[1]):
             pass
         assert time.monotonic() - began < 3
+
+
+def test_the_longest_timeout_of_the_settings_is_one_that_a_connection_takes():
+    with pytest.raises(NoAssociation, match="cannot be reached"), call(free_port(), timeout=LONGEST_TIMEOUT):
+        pass
 
 
 def test_an_unknown_host_is_named():

@@ -7,6 +7,7 @@ import xxhash
 from sqlalchemy.exc import OperationalError
 
 from mammography.ledger.tables import InstanceRow
+from mammography.settings_file import LONGEST
 from mammography.study import StudyEvent, StudyState
 from node.commitment_provider import NO_SUCH_OBJECT_INSTANCE, judge_commitment
 from node.metrics import IMAGES_DELETED
@@ -66,6 +67,12 @@ def test_an_answer_that_came_late_is_waited_for(store: Store):
     store.bring_to("slow", StudyState.COMMITTED, now=RECEIVED + AGE)
     assert store.retention().sweep(now=RECEIVED + AGE) == 0
     assert store.retention().sweep(now=RECEIVED + 2 * AGE) == 1
+
+
+def test_images_may_be_kept_as_long_as_the_settings_allow(store: Store):
+    store.answered("old")
+    assert store.retention(age=LONGEST).sweep(now=RECEIVED + LONGEST - MINUTE) == 0
+    assert store.retention(age=LONGEST).sweep(now=RECEIVED + LONGEST) == 1
 
 
 def test_never_is_never(store: Store):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mammography.settings_file import SettingsRefused, load_settings
-from node.settings import NodeSettings
+from node.settings import AlarmsSection, NodeSettings
 
 
 def written(folder, text):
@@ -62,7 +62,8 @@ def test_every_mistake_is_reported_at_once_and_by_its_name(tmp_path):
         ('[node]\nstorage_classes = ["1.2.x"]', "[node].storage_classes.0"),
         ('[[callers]]\nae_title = "A"\ncommitment_port = 0', "[callers].0.commitment_port"),
         ('[retention]\nimages = "sometimes"', "[retention].images in"),
-        ('[retention]\nimages = "PT0S"', 'give an age such as "P30D", or "never"'),
+        ('[retention]\nimages = "PT0S"', 'give an age such as "P30D"'),
+        ('[retention]\nimages = "P999999D"', "at most 100 years"),
     ],
 )
 def test_a_mistake_is_a_sentence_that_names_it(tmp_path, text, told):
@@ -130,6 +131,27 @@ def test_a_queue_has_a_port_and_a_database_that_are_numbers(tmp_path, url):
 def test_a_queue_may_be_where_redis_may(tmp_path, url):
     settings = load_settings(NodeSettings, written(tmp_path, f'[queue]\nurl = "{url}"'))
     assert settings.queue.url == url
+
+
+PACS = 'name = "pacs"\nae_title = "PACS"\nhost = "pacs"\nport = 104\n'
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "longest"),
+    [
+        ("[retention]\n", "images", "P36525D"),
+        ("[reader]\n", "lease", "P36525D"),
+        ('[completion]\nlongest_wait = "P36525D"\n', "quiet_period", "P36525D"),
+        ("[completion]\n", "longest_wait", "P36525D"),
+        *[("[alarms]\n", state, "P36525D") for state in AlarmsSection.model_fields],
+        ('[completion.ask]\nae_title = "PACS"\nhost = "pacs"\nport = 104\n', "timeout", "P1D"),
+        (f"[[destinations]]\n{PACS}", "timeout", "P1D"),
+    ],
+)
+def test_whatever_lasts_has_an_end(tmp_path, section, name, longest):
+    load_settings(NodeSettings, written(tmp_path, f'{section}{name} = "{longest}"'))
+    with pytest.raises(SettingsRefused, match=rf"\.{name}"):
+        load_settings(NodeSettings, written(tmp_path, f'{section}{name} = "{longest}T1S"'))
 
 
 @pytest.mark.parametrize(
