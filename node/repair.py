@@ -57,6 +57,8 @@ _log = structlog.get_logger()
 class Repair:
     """Compares ledger and data folder at the start and once a day, a piece at each sweep, so that nothing else waits for it.
 
+    Where the clock was set back to before the start, all begins anew.
+
     Files are looked at `SETTLED_AFTER` after the start, and only those that were written before it: what any receiver had
     begun by then is over. Even so nothing is recorded while an orphan is moved.
     """
@@ -78,7 +80,7 @@ class Repair:
 
     def sweep(self, *, now: datetime) -> int:
         """Take the next piece, and return 1; 0 while there is nothing to do."""
-        if self._started is None or now >= self._started + AGAIN_AFTER:
+        if self._started is None or not self._started <= now < self._started + AGAIN_AFTER:
             self._started = self._replays_at = now
             self._begin_anew()
         if self._done or self._is_replaying(self._started, now):

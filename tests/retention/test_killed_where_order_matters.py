@@ -165,6 +165,22 @@ def test_what_a_killed_receiver_leaves_later_is_found_a_day_later(store: Store):
     assert not path.exists()
 
 
+@pytest.mark.parametrize("done_before", [timedelta(0), SETTLED_AFTER])
+def test_a_clock_that_was_ahead_at_the_start_holds_up_no_repair(store: Store, done_before: timedelta):
+    now = datetime.now(UTC) + timedelta(seconds=5)
+    work = Repair(ledger=store.ledger, data_dir=store.data_dir)
+    year = timedelta(days=365)
+    for later in (timedelta(0), done_before):
+        while work.sweep(now=now + year + later):
+            pass
+    path = orphan(store, "set-back")
+    for later in (timedelta(0), SETTLED_AFTER):
+        assert path.exists()
+        while work.sweep(now=now + later):
+            pass
+    assert not path.exists()
+
+
 def test_more_files_without_rows_than_a_power_cut_leaves_are_not_touched(store: Store):
     """The ledger was restored from a backup, or is another one: these may be promised images."""
     paths = [orphan(store, f"unknown-{number}") for number in range(3)]
