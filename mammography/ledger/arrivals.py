@@ -24,7 +24,6 @@ from mammography.ledger.tables import (
     DeliveryRow,
     DeliveryState,
     InstanceRow,
-    RefusalRow,
     StudyRow,
 )
 from mammography.ledger.transaction import Transaction
@@ -134,27 +133,6 @@ def record_instances(
     HISTORY_LINE.run(connection, lines)
     ARRIVED_LAST.run(connection, list(touched.values()))
     return [recorded[place] for place in range(len(instances))]
-
-
-def record_refusal(
-    session: Session,
-    *,
-    at: datetime,
-    calling_ae_title: str,
-    sop_instance_uid: str,
-    reason: str,
-    path: str = "",
-) -> None:
-    """Remember an instance that was not accepted, what its sender was told, and where its bytes are."""
-    session.add(
-        RefusalRow(
-            at=at,
-            calling_ae_title=clean(calling_ae_title)[:16],
-            sop_instance_uid=clean(sop_instance_uid)[:128],
-            reason=clean(reason),
-            path=path,
-        )
-    )
 
 
 def _record_again(

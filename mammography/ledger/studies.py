@@ -16,15 +16,14 @@ from mammography.ledger.arrivals import (
     Recorded,
     record_instance,
     record_instances,
-    record_refusal,
 )
 from mammography.ledger.moves import LostRace, UnknownStudy, advance, has_results, lock_study
+from mammography.ledger.refusals import record_refusal, refusals
 from mammography.ledger.tables import (
     DeliveryRow,
     DeliveryState,
     HistoryRow,
     InstanceRow,
-    RefusalRow,
     ResultRow,
     StudyRow,
 )
@@ -231,11 +230,6 @@ def history_of(session: Session, study_instance_uid: str) -> list[HistoryRow]:
     """Return everything that happened to a study, oldest first."""
     query = select(HistoryRow).where(HistoryRow.study_instance_uid == study_instance_uid)
     return list(session.scalars(query.order_by(HistoryRow.number)))
-
-
-def refusals(session: Session, limit: int = 100) -> list[RefusalRow]:
-    """Return the instances that were not accepted, newest first."""
-    return list(session.scalars(select(RefusalRow).order_by(RefusalRow.number.desc()).limit(limit)))
 
 
 def _send_again(session: Session, row: StudyRow, now: datetime) -> None:

@@ -9,9 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from mammography.command_line import command_line
+from mammography.ledger.refusals import MOST_REFUSALS
 from node.arrival import Arrival
 from node.part10 import Announcement
-from node.quarantine import Quarantine
+from node.quarantine import MOST_FILES, Quarantine
 from tests.reception.conftest import ListeningNode
 from tests.reception.mammograms import FOR_PRESENTATION, encoded, mammogram, uid
 from tests.reception.raw_callers import c_store, raw_caller
@@ -106,3 +107,7 @@ def test_a_quarantine_that_cannot_be_written_costs_nobody_anything(tmp_path: Pat
 
 def test_data_set_of_nothing_is_not_kept(tmp_path: Path):
     assert Quarantine(tmp_path / "quarantine").keep(arrival(tmp_path / "in", b""), now=NOW) == ""
+
+
+def test_no_file_outlasts_its_row():
+    assert MOST_FILES < MOST_REFUSALS
