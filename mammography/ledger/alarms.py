@@ -7,7 +7,6 @@ import structlog
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from mammography.ledger.moves import clean
 from mammography.ledger.tables import AlarmRow
 
 _log = structlog.get_logger()
@@ -46,13 +45,13 @@ def raise_alarm(session: Session, kind: AlarmKind, subject: str, sentence: str, 
     row = session.scalars(_open(kind, subject).with_for_update()).first()
     if row is not None:
         row.times += 1
-        row.last_at, row.sentence = now, clean(sentence)
+        row.last_at, row.sentence = now, sentence
         return False
     session.add(
         AlarmRow(
             kind=kind.value,
             subject=subject[:64],
-            sentence=clean(sentence),
+            sentence=sentence,
             raised_at=now,
             last_at=now,
             times=1,
@@ -60,7 +59,7 @@ def raise_alarm(session: Session, kind: AlarmKind, subject: str, sentence: str, 
             over_because="",
         )
     )
-    _log.error("alarm", kind=kind.value, subject=subject, sentence=clean(sentence))
+    _log.error("alarm", kind=kind.value, subject=subject, sentence=sentence)
     return True
 
 
@@ -69,8 +68,8 @@ def alarm_over(session: Session, kind: AlarmKind, subject: str, *, now: datetime
     row = session.scalars(_open(kind, subject).with_for_update()).first()
     if row is None:
         return False
-    row.over_at, row.over_because = now, clean(because)
-    _log.info("alarm-over", kind=kind.value, subject=subject, because=clean(because))
+    row.over_at, row.over_because = now, because
+    _log.info("alarm-over", kind=kind.value, subject=subject, because=because)
     return True
 
 
@@ -79,7 +78,7 @@ def alarm_seen(session: Session, number: int, *, now: datetime, by: str) -> bool
     row = session.get(AlarmRow, number, with_for_update=True)
     if row is None or row.over_at is not None:
         return False
-    row.over_at, row.over_because = now, clean(f"{by} has seen it.")
+    row.over_at, row.over_because = now, f"{by} has seen it."
     return True
 
 

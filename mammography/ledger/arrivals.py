@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from sqlalchemy import Connection, String, update
+from sqlalchemy import Connection, update
 from sqlalchemy.orm import Session
 from typing_extensions import override
 
@@ -18,13 +18,15 @@ from mammography.ledger.arrival_statements import (
     MISSING_STUDIES,
     SEEN_STUDIES,
 )
-from mammography.ledger.moves import advance, clean, has_results, lock_study, remember
+from mammography.ledger.moves import advance, has_results, lock_study, remember
 from mammography.ledger.prepared import Row
 from mammography.ledger.tables import (
+    CleanString,
     DeliveryRow,
     DeliveryState,
     InstanceRow,
     StudyRow,
+    clean,
 )
 from mammography.ledger.transaction import Transaction
 from mammography.study import StudyEvent, StudyState
@@ -148,7 +150,7 @@ def _record_again(
         "" if first.study_instance_uid == row.study_instance_uid else f" in study {first.study_instance_uid}"
     )
     reason = (
-        f"{instance} arrived from {clean(instance.calling_ae_title)} with the SOP Instance UID "
+        f"{instance} arrived from {instance.calling_ae_title} with the SOP Instance UID "
         f"{instance.sop_instance_uid} of another image{where}: the first is kept and this one is not read."
     )
     remember(
@@ -195,7 +197,7 @@ def _restore(
             setattr(first, name, value)
     session.flush()
     reason = (
-        f"{instance} arrived again from {clean(instance.calling_ae_title)}"
+        f"{instance} arrived again from {instance.calling_ae_title}"
         f"{'' if same_bytes else ' with other content'}: its file, deleted on {deleted_at:%Y-%m-%d}, is kept again."
     )
     if same_bytes and row.state not in _WANTS_IMAGES:
@@ -271,7 +273,7 @@ def _history_columns(
         "from_state": seen,
         "to_state": row.state,
         "revision": row.revision,
-        "reason": clean(reason),
+        "reason": reason,
     }
 
 
@@ -282,7 +284,7 @@ def _study_columns(instance: ArrivedInstance) -> dict[str, object]:
         "study_instance_uid": instance.study_instance_uid,
         "state": StudyState.RECEIVING,
         "state_since": at,
-        "reason": clean(f"{instance} arrived."),
+        "reason": f"{instance} arrived.",
         "revision": 1,
         "accession_number": _fitting("accession_number", instance.accession_number),
         "study_date": _fitting("study_date", instance.study_date),
@@ -305,10 +307,11 @@ _LENGTHS: Mapping[str, int] = {
     column.name: column.type.length
     for table in (StudyRow, InstanceRow)
     for column in table.__table__.columns
-    if isinstance(column.type, String) and column.type.length
+    if isinstance(column.type, CleanString) and column.type.length
 }
 
 
 def _fitting(column: str, value: object) -> object:
     """Return what a column holds of a value: a header may say more than the standard lets it."""
-    return clean(value)[: _LENGTHS.get(column)] if isinstance(value, str) else value
+    length = _LENGTHS.get(column)
+    return clean(value)[:length] if isinstance(value, str) and length and len(value) > length else value

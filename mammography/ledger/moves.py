@@ -45,7 +45,7 @@ def advance(
         ImpossibleTransition: if the event cannot happen in that state.
     """
     target = next_state(seen, event)
-    values: dict[str, object] = {"state": target, "reason": clean(reason)}
+    values: dict[str, object] = {"state": target, "reason": reason}
     if target != seen:
         values["state_since"] = now
     if target != StudyState.READING:
@@ -66,7 +66,7 @@ def advance(
     remember(session, moved, at=now, event=event, reason=reason, seen=seen)
     if target != seen:
         facts = {"study_event": event.value, "state": target.value, "revision": moved.revision}
-        facts["reason"] = clean(reason)
+        facts["reason"] = reason
         sql_event.listen(
             session, "after_commit", lambda _session: _tell(study_instance_uid, facts), once=True
         )
@@ -120,7 +120,7 @@ def remember(
             from_state=seen,
             to_state=row.state,
             revision=row.revision,
-            reason=clean(reason),
+            reason=reason,
         )
     )
 
@@ -131,9 +131,3 @@ def has_results(session: Session, row: StudyRow) -> bool:
         ResultRow.study_instance_uid == row.study_instance_uid, ResultRow.revision == row.revision
     )
     return session.scalars(query.limit(1)).one_or_none() is not None
-
-
-def clean(text: str) -> str:
-    """Return text that every database stores: no NUL, no half of a surrogate pair."""
-    text = text.replace("\0", "")
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

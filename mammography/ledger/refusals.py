@@ -5,7 +5,6 @@ from datetime import datetime
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
-from mammography.ledger.moves import clean
 from mammography.ledger.tables import RefusalRow
 
 MOST_REFUSALS = 10_000
@@ -32,9 +31,9 @@ def record_refusal(
         insert(RefusalRow)
         .values(
             at=at,
-            calling_ae_title=clean(calling_ae_title)[:16],
-            sop_instance_uid=clean(sop_instance_uid)[:128],
-            reason=clean(reason),
+            calling_ae_title=calling_ae_title[:16],
+            sop_instance_uid=sop_instance_uid[:128],
+            reason=reason,
             path=path,
         )
         .returning(RefusalRow.number)

@@ -48,6 +48,31 @@ class AwareDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+def clean(text: str) -> str:
+    """Return text that every database stores: no NUL, no half of a surrogate pair."""
+    text = text.replace("\0", "")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+class CleanString(TypeDecorator[str]):
+    """Text of limited length, stored and compared without what no database stores, whoever said it."""
+
+    impl = String  # type: ignore[mutable-override]
+    cache_ok = True  # type: ignore[mutable-override]
+
+    @override
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Leave out what no database stores."""
+        return None if value is None else clean(value)
+
+
+class CleanText(CleanString):
+    """Text of any length, in the same way."""
+
+    impl = Text  # type: ignore[mutable-override]
+    cache_ok = True
+
+
 def _words(kind: type[StrEnum]) -> Enum:
     """Return a column type that stores an enumeration's values as plain words."""
     return Enum(
@@ -95,20 +120,20 @@ class StudyRow(Table):
 
     __tablename__ = "study"
 
-    study_instance_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(CleanString(64), primary_key=True)
     state: Mapped[StudyState] = mapped_column(_words(StudyState))
     state_since: Mapped[datetime]
-    reason: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(CleanText)
     """Why it is in this state, in a sentence."""
     revision: Mapped[int] = mapped_column(Integer, default=1)
     """The answer that is being made, or was made last."""
-    accession_number: Mapped[str] = mapped_column(String(64), default="")
-    study_date: Mapped[str] = mapped_column(String(16), default="")
+    accession_number: Mapped[str] = mapped_column(CleanString(64), default="")
+    study_date: Mapped[str] = mapped_column(CleanString(16), default="")
     first_instance_at: Mapped[datetime]
     last_instance_at: Mapped[datetime]
     claims: Mapped[int] = mapped_column(Integer, default=0)
     """How often this revision was claimed by a worker."""
-    lease_owner: Mapped[str | None] = mapped_column(String(128))
+    lease_owner: Mapped[str | None] = mapped_column(CleanString(128))
     lease_until: Mapped[datetime | None]
     rung_at: Mapped[datetime | None]
     """When the doorbell was last rung for it."""
@@ -125,23 +150,23 @@ class InstanceRow(Table):
 
     __tablename__ = "instance"
 
-    sop_instance_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(CleanString(64), primary_key=True)
     study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"), index=True)
-    series_instance_uid: Mapped[str] = mapped_column(String(64))
-    sop_class_uid: Mapped[str] = mapped_column(String(64))
-    transfer_syntax_uid: Mapped[str] = mapped_column(String(64))
-    modality: Mapped[str] = mapped_column(String(16), default="")
-    laterality: Mapped[str] = mapped_column(String(4), default="")
-    view_position: Mapped[str] = mapped_column(String(16), default="")
-    view_modifiers: Mapped[str] = mapped_column(String(128), default="")
+    series_instance_uid: Mapped[str] = mapped_column(CleanString(64))
+    sop_class_uid: Mapped[str] = mapped_column(CleanString(64))
+    transfer_syntax_uid: Mapped[str] = mapped_column(CleanString(64))
+    modality: Mapped[str] = mapped_column(CleanString(16), default="")
+    laterality: Mapped[str] = mapped_column(CleanString(4), default="")
+    view_position: Mapped[str] = mapped_column(CleanString(16), default="")
+    view_modifiers: Mapped[str] = mapped_column(CleanString(128), default="")
     """ViewModifier values, sorted, joined by a comma."""
-    presentation_intent: Mapped[str] = mapped_column(String(16), default="")
-    path: Mapped[str] = mapped_column(Text)
+    presentation_intent: Mapped[str] = mapped_column(CleanString(16), default="")
+    path: Mapped[str] = mapped_column(CleanText)
     """Relative to the data folder."""
     bytes: Mapped[int] = mapped_column(BigInteger)
-    digest: Mapped[str] = mapped_column(String(32))
+    digest: Mapped[str] = mapped_column(CleanString(32))
     """XXH3-128 of the data set as received, without the Part 10 header; empty in rows from before revision 0005."""
-    calling_ae_title: Mapped[str] = mapped_column(String(16))
+    calling_ae_title: Mapped[str] = mapped_column(CleanString(16))
     received_at: Mapped[datetime]
     """When it came; of one whose file had been deleted, when it came again."""
     deleted_at: Mapped[datetime | None]
@@ -162,7 +187,7 @@ class HistoryRow(Table):
     from_state: Mapped[StudyState | None] = mapped_column(_words(StudyState))
     to_state: Mapped[StudyState] = mapped_column(_words(StudyState))
     revision: Mapped[int] = mapped_column(Integer)
-    reason: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(CleanText)
 
 
 class ReadingRow(Table):
@@ -181,14 +206,14 @@ class ResultRow(Table):
 
     __tablename__ = "result"
 
-    sop_instance_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(CleanString(64), primary_key=True)
     study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"), index=True)
     revision: Mapped[int] = mapped_column(Integer)
-    kind: Mapped[str] = mapped_column(String(16))
+    kind: Mapped[str] = mapped_column(CleanString(16))
     """cad-sr, gsps, tid1500 or picture."""
-    sop_class_uid: Mapped[str] = mapped_column(String(64))
-    path: Mapped[str] = mapped_column(Text)
-    sha256: Mapped[str] = mapped_column(String(64))
+    sop_class_uid: Mapped[str] = mapped_column(CleanString(64))
+    path: Mapped[str] = mapped_column(CleanText)
+    sha256: Mapped[str] = mapped_column(CleanString(64))
 
 
 class DeliveryRow(Table):
@@ -199,7 +224,7 @@ class DeliveryRow(Table):
     number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
     sop_instance_uid: Mapped[str] = mapped_column(ForeignKey("result.sop_instance_uid"), index=True)
     study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"), index=True)
-    destination: Mapped[str] = mapped_column(String(64))
+    destination: Mapped[str] = mapped_column(CleanString(64))
     state: Mapped[DeliveryState] = mapped_column(_words(DeliveryState))
     attempts: Mapped[int] = mapped_column(Integer, default=0)
     """How often it was tried, successes included."""
@@ -207,11 +232,11 @@ class DeliveryRow(Table):
     """When it came into the outbox, or was put back there by a person: what the age of a delivery counts from."""
     next_attempt_at: Mapped[datetime | None]
     """When it is due: to be sent while PENDING, to be asked for again while COMMITMENT_REQUESTED."""
-    reason: Mapped[str] = mapped_column(Text, default="")
-    warning: Mapped[str] = mapped_column(Text, default="", server_default="")
+    reason: Mapped[str] = mapped_column(CleanText, default="")
+    warning: Mapped[str] = mapped_column(CleanText, default="", server_default="")
     """What the destination warned of when it stored the object (PS3.4 B.2.3)."""
     sent_at: Mapped[datetime | None]
-    transaction_uid: Mapped[str | None] = mapped_column(String(64), index=True)
+    transaction_uid: Mapped[str | None] = mapped_column(CleanString(64), index=True)
     """Of the last Storage Commitment request that named it."""
     committed_at: Mapped[datetime | None]
 
@@ -228,10 +253,10 @@ class RefusalRow(Table):
 
     number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
     at: Mapped[datetime]
-    calling_ae_title: Mapped[str] = mapped_column(String(16))
-    sop_instance_uid: Mapped[str] = mapped_column(String(128), default="")
-    reason: Mapped[str] = mapped_column(Text)
-    path: Mapped[str] = mapped_column(Text, default="", server_default="")
+    calling_ae_title: Mapped[str] = mapped_column(CleanString(16))
+    sop_instance_uid: Mapped[str] = mapped_column(CleanString(128), default="")
+    reason: Mapped[str] = mapped_column(CleanText)
+    path: Mapped[str] = mapped_column(CleanText, default="", server_default="")
     """Of its bytes in the quarantine, relative to the data folder; empty where they were not kept."""
 
 
@@ -241,16 +266,16 @@ class AlarmRow(Table):
     __tablename__ = "alarm"
 
     number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
-    kind: Mapped[str] = mapped_column(String(32))
-    subject: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(CleanString(32))
+    subject: Mapped[str] = mapped_column(CleanString(64))
     """What it is about: a Study Instance UID, or a destination."""
-    sentence: Mapped[str] = mapped_column(Text)
+    sentence: Mapped[str] = mapped_column(CleanText)
     """What happened, and what to do next."""
     raised_at: Mapped[datetime]
     last_at: Mapped[datetime]
     times: Mapped[int]
     over_at: Mapped[datetime | None]
-    over_because: Mapped[str] = mapped_column(Text, default="")
+    over_because: Mapped[str] = mapped_column(CleanText, default="")
 
     __table_args__ = (Index("ix_alarm_over_at", "over_at", "kind", "subject"),)
 
@@ -260,10 +285,10 @@ class StrangerRow(Table):
 
     __tablename__ = "stranger"
 
-    calling_ae_title: Mapped[str] = mapped_column(String(16), primary_key=True)
-    address: Mapped[str] = mapped_column(String(45), primary_key=True)
-    called_ae_title: Mapped[str] = mapped_column(String(16), primary_key=True)
-    reason: Mapped[str] = mapped_column(String(64))
+    calling_ae_title: Mapped[str] = mapped_column(CleanString(16), primary_key=True)
+    address: Mapped[str] = mapped_column(CleanString(45), primary_key=True)
+    called_ae_title: Mapped[str] = mapped_column(CleanString(16), primary_key=True)
+    reason: Mapped[str] = mapped_column(CleanString(64))
     """As PS3.8 table 9-21 words it."""
     attempts: Mapped[int]
     first_at: Mapped[datetime]
@@ -275,9 +300,9 @@ class CommitmentRequestRow(Table):
 
     __tablename__ = "commitment_request"
 
-    transaction_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
-    calling_ae_title: Mapped[str] = mapped_column(String(16), primary_key=True)
-    address: Mapped[str] = mapped_column(String(45))
+    transaction_uid: Mapped[str] = mapped_column(CleanString(64), primary_key=True)
+    calling_ae_title: Mapped[str] = mapped_column(CleanString(16), primary_key=True)
+    address: Mapped[str] = mapped_column(CleanString(45))
     """From which it asked."""
     requested_at: Mapped[datetime]
     references: Mapped[list[list[str]]]
@@ -287,7 +312,7 @@ class CommitmentRequestRow(Table):
     next_attempt_at: Mapped[datetime | None]
     """When the next is due; None where it was told, or cannot be told unless it asks again."""
     reported_at: Mapped[datetime | None]
-    reason: Mapped[str] = mapped_column(Text, default="")
+    reason: Mapped[str] = mapped_column(CleanText, default="")
     """What it was told, or why it was not."""
 
     __table_args__ = (Index("ix_commitment_request_due", "calling_ae_title", "next_attempt_at"),)
@@ -298,9 +323,9 @@ class ProcedureStepRow(Table):
 
     __tablename__ = "procedure_step"
 
-    sop_instance_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
-    calling_ae_title: Mapped[str] = mapped_column(String(16))
-    status: Mapped[str] = mapped_column(String(16))
+    sop_instance_uid: Mapped[str] = mapped_column(CleanString(64), primary_key=True)
+    calling_ae_title: Mapped[str] = mapped_column(CleanString(16))
+    status: Mapped[str] = mapped_column(CleanString(16))
     """Performed Procedure Step Status (0040,0252)."""
     begun_at: Mapped[datetime]
     changed_at: Mapped[datetime]
@@ -311,11 +336,11 @@ class CompletionSignalRow(Table):
 
     __tablename__ = "completion_signal"
 
-    source: Mapped[str] = mapped_column(String(32), primary_key=True)
+    source: Mapped[str] = mapped_column(CleanString(32), primary_key=True)
     """storage-commitment or performed-procedure-step."""
-    source_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    source_uid: Mapped[str] = mapped_column(CleanString(64), primary_key=True)
     """Transaction UID, or the step's SOP Instance UID."""
-    study_instance_uid: Mapped[str] = mapped_column(String(64), primary_key=True, index=True)
+    study_instance_uid: Mapped[str] = mapped_column(CleanString(64), primary_key=True, index=True)
     """A study that need not have arrived yet."""
     said_at: Mapped[datetime]
     finished: Mapped[bool]

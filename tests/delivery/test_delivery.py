@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import pytest
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from sqlalchemy import update
@@ -21,7 +22,7 @@ from mammography.ledger.tables import DeliveryRow, DeliveryState
 from mammography.study import StudyEvent, StudyState
 from node.delivery import BACK_OFF, GIVE_UP_AFTER, Delivery, back_off
 from tests.delivery.peers import destination
-from tests.delivery.small_studies import NOW, VIEWS, uid
+from tests.delivery.small_studies import NOW, VIEWS, Node, uid
 from tests.servers import wait_for
 
 CAD_SR = "1.2.840.10008.5.1.4.1.1.88.50"
@@ -271,6 +272,21 @@ def test_a_refusal_is_postponed_with_what_the_destination_said(node):
     assert states(node, study) == {DeliveryState.PENDING}
     assert all("A700H (Failure" in reason for reason in reasons(node, study))
     assert node.state(study) == StudyState.REPORTED
+
+
+@pytest.mark.parametrize("status", [0xA700, 0xB000])
+def test_words_of_a_destination_with_a_nul_within_are_written_down(ledger, tmp_path, status):
+    answer, came = Dataset(), []
+    answer.Status, answer.ErrorComment = status, "no room\0left"
+    with storage(lambda event: came.append(event) or answer) as port:
+        node = Node(ledger=ledger, data_dir=tmp_path / "data", destinations=[destination("pacs", port)])
+        study = node.reported_study(views=VIEWS[:1])
+        deliver(node)
+        deliver(node)
+    rows = node.deliveries(study)
+    assert len(came) == len(rows), "each went once"
+    assert {row.attempts for row in rows} == {1}
+    assert all("no roomleft" in (row.reason or row.warning) for row in rows)
 
 
 @pytest.mark.parametrize("habit", ["--abort-during", "--abort-after"])
