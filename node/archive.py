@@ -109,8 +109,10 @@ class Archive:
             for question in list(remembered):
                 if question.study_instance_uid not in waiting:
                     del remembered[question]
+        asking = self._lanes.busy(self._peer.ae_title)
+        self._lanes.raise_failures()
         questions = [one for one, since in self._wanted.items() if not self._answered(one, since)]
-        if not questions or self._lanes.busy(self._peer.ae_title) or not self._circuit.closed(now):
+        if not questions or asking or not self._circuit.closed(now):
             return
         work = partial(self._ask, questions[:MOST_AT_ONCE], clock_from(now))
         self._lanes.start(self._peer.ae_title, work)

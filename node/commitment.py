@@ -162,6 +162,7 @@ class Commitment:
             work = partial(self._ask, destination, requests, clock_from(now))
             self._lanes.start(destination.name, work)
             count += sum(len(request.numbers) for request in requests)
+        self._lanes.raise_failures()
         return count
 
     def record(self, report: CommitmentReport, *, now: datetime) -> None:

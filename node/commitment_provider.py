@@ -179,7 +179,9 @@ class CommitmentProvider:
         """Start reporting what is due, and return how many reports that is; does not wait."""
         with self._ledger.read() as session:
             senders = senders_due(session, now=now)
-        return sum(self._start(sender, now) for sender in senders if not self._lanes.busy(sender))
+        count = sum(self._start(sender, now) for sender in senders if not self._lanes.busy(sender))
+        self._lanes.raise_failures()
+        return count
 
     def _start(self, sender: str, now: datetime) -> int:
         """Start reporting to one sender what is due at the place of its oldest request."""

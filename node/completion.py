@@ -119,12 +119,12 @@ class Completion:
             )
         ]
         judged = [self._judge_in_turn(seen, now=now) for seen in waiting if not self._rests(seen, now)]
-        if self._archive is not None:
-            self._archive.sweep({seen.study_instance_uid for seen in waiting}, now=now)
-            for key in self._held_back.keys() - {_as_seen(seen) for seen in waiting}:
-                del self._held_back[key]
         expired = self._expire_leases(now)
         rung = self._ring_for(self._to_be_rung(now), now=now)
+        if self._archive is not None:
+            for key in self._held_back.keys() - {_as_seen(seen) for seen in waiting}:
+                del self._held_back[key]
+            self._archive.sweep({seen.study_instance_uid for seen in waiting}, now=now)
         return sum(state is not None for state in judged) + expired + rung
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
@@ -83,9 +83,10 @@ class Delivery:
             parcels = self._due(destination, now)
             if parcels:
                 self._lanes.start(
-                    destination.name, partial(self._send_all, destination, parcels, clock_from(now))
+                    destination.name, partial(self._send_due, destination, parcels, clock_from(now))
                 )
                 count += len(parcels)
+        self._lanes.raise_failures()
         return count
 
     def wait(self) -> None:
@@ -117,6 +118,18 @@ class Delivery:
             )
             for row in rows
         ]
+
+    def _send_due(
+        self, destination: Destination, parcels: Sequence[Parcel], clock: Callable[[], datetime]
+    ) -> None:
+        """Send parcels; where that ends as nobody foresaw, leave their destination alone for a while, too.
+
+        What became of them is not in the ledger then, and they are still due.
+        """
+        with ExitStack() as unforeseen:
+            unforeseen.callback(lambda: self._circuits[destination.name].failed(clock()))
+            self._send_all(destination, parcels, clock)
+            unforeseen.pop_all()
 
     def _send_all(
         self, destination: Destination, parcels: Sequence[Parcel], clock: Callable[[], datetime]

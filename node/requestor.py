@@ -42,21 +42,31 @@ class Lanes:
     def __init__(self, most: int) -> None:
         self._threads = ThreadPoolExecutor(max_workers=max(1, most), thread_name_prefix="lane")
         self._running: dict[str, Future[None]] = {}
+        self._failures: list[BaseException] = []
 
     def busy(self, name: str) -> bool:
-        """Return whether the work that was started last in this lane still runs.
-
-        Raises:
-            Exception: what that work ended with, once, where it failed.
-        """
+        """Return whether the work that was started last in this lane still runs; that it failed is nobody else's matter."""
         running = self._running.get(name)
         if running is None:
             return False
         if not running.done():
             return True
         del self._running[name]
-        running.result()
+        if failure := running.exception():
+            self._failures.append(failure)
         return False
+
+    def raise_failures(self) -> None:
+        """Raise what the work ended with of which `busy` found that it failed, once: after each lane had its turn.
+
+        Raises:
+            Exception: that; a group of them where the work of several lanes failed.
+        """
+        failures, self._failures = self._failures, []
+        if len(failures) > 1:
+            raise BaseExceptionGroup("The work of several lanes failed.", failures)
+        for failure in failures:
+            raise failure
 
     def start(self, name: str, work: Callable[[], None]) -> None:
         """Start work in a lane that is not busy."""
@@ -66,11 +76,12 @@ class Lanes:
         """Return when no lane is busy.
 
         Raises:
-            Exception: what the first work that failed ended with.
+            Exception: as `raise_failures` does.
         """
         wait(self._running.values())
         for name in list(self._running):
             self.busy(name)
+        self.raise_failures()
 
     def close(self) -> None:
         """Wait for what runs, and end the threads."""

@@ -338,6 +338,18 @@ def test_other_studies_go_on_while_the_archive_is_asked(node):
     assert node.row("1.2.3").state is StudyState.QUEUED
 
 
+def test_what_nobody_foresaw_of_the_archive_keeps_no_study_from_its_bell(node, monkeypatch):
+    monkeypatch.setattr(Archive, "_ask", lambda *_: 1 // 0)
+    node.arrive("1.2.3", "1.2.3.1")
+    with node.asking(free_port()) as asking:
+        asking.completion.sweep(now=NOW + QUIET)
+        wait_for(lambda: not asking.archive._lanes.busy("ORTHANC"))
+        node.arrive("1.2.4", "1.2.4.1", at=NOW - LONGEST)
+        with pytest.raises(ZeroDivisionError):
+            asking.completion.sweep(now=NOW + QUIET + SECOND)
+    assert node.rung == ["1.2.4"]
+
+
 class Counting(Archive):
     """Counts how often it was consulted."""
 

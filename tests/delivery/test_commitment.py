@@ -235,6 +235,29 @@ def test_what_a_destination_warned_of_outlives_what_is_said_of_its_commitment(no
     assert all("B000H (Warning" in row.warning for row in rows)
 
 
+def test_what_nobody_foresaw_of_one_destination_keeps_no_other_from_being_asked(node, monkeypatch):
+    asked = []
+
+    def ask_or_break(self, destination, requests, clock):
+        asked.append(destination.name)
+        assert destination.name != "broken"
+
+    monkeypatch.setattr(Commitment, "_ask", ask_or_break)
+    with archive(lambda _: (0x0000, None)) as port:
+        names = ("broken", "pacs")
+        node.destinations.extend(destination(name, port, commitment=True) for name in names)
+        node.reported_study(views=VIEWS[:1])
+        deliver(node)
+        asking = commitment(node)
+        asking.sweep(now=NOW)
+        wait_for(lambda: sorted(asked) == ["broken", "pacs"])
+        wait_for(lambda: all(each.done() for each in asking._lanes._running.values()))
+        with pytest.raises(AssertionError):
+            asking.sweep(now=NOW + timedelta(minutes=1))
+        asking.close()
+    assert sorted(asked) == ["broken", "broken", "pacs", "pacs"]
+
+
 def test_a_destination_without_storage_commitment_says_what_to_do(node, storescp):
     port, _ = storescp()
     node.destinations.append(destination("pacs", port, commitment=True))

@@ -5,7 +5,7 @@ import socket
 import sys
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 
 import pytest
@@ -13,7 +13,8 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
-from sqlalchemy import update
+from sqlalchemy import event, update
+from sqlalchemy.exc import OperationalError
 
 from lab.demo.free_ports import free_port
 from mammography.ledger.deliveries import WrittenResult, add_results
@@ -217,6 +218,59 @@ def test_a_silent_destination_delays_no_other(node, storescp):
         assert all("did not answer" in reason for reason in reasons(node, study, "silent"))
         sending.close()
     assert len(list(folder.iterdir())) == 10
+
+
+@contextmanager
+def unwritable(node, word):
+    """A ledger that takes nothing in which this word is."""
+
+    def refuse(_connection, _cursor, statement, parameters, *_):
+        if statement.startswith("UPDATE delivery") and word in str(parameters):
+            raise OperationalError(statement, None, OSError("database or disk is full"))
+
+    event.listen(node.ledger._engine, "before_cursor_execute", refuse)
+    yield
+    event.remove(node.ledger._engine, "before_cursor_execute", refuse)
+
+
+def test_what_cannot_be_written_down_of_one_destination_delays_no_other(node):
+    with storage(lambda _: 0xA700) as broken, storage(lambda _: 0x0000) as port:
+        node.destinations.extend([destination("broken", broken), destination("pacs", port)])
+        study = node.reported_study(views=VIEWS[:1])
+        sending = delivery(node)
+        with unwritable(node, "broken answered"):
+            sending.sweep(now=NOW)
+            with pytest.raises(OperationalError):
+                sending.wait()
+            later = node.reported_study(views=VIEWS[:1])
+            sending.sweep(now=NOW + timedelta(seconds=10))
+            wait_for(lambda: all(each.done() for each in sending._lanes._running.values()))
+            last = node.reported_study(views=VIEWS[:1])
+            with pytest.raises(OperationalError):
+                sending.sweep(now=NOW + timedelta(seconds=13))
+            sending.wait()
+        sending.close()
+    for each in (study, later, last):
+        assert states(node, each, "broken") == {DeliveryState.PENDING}
+        assert states(node, each, "pacs") == {DeliveryState.SENT}
+
+
+def test_what_cannot_be_written_down_is_not_sent_again_without_pause(node):
+    came = []
+    with storage(lambda event: came.append(event) or 0xA700) as port:
+        node.destinations.append(destination("pacs", port))
+        study = node.reported_study(views=VIEWS[:1])
+        sending = delivery(node)
+        with unwritable(node, "pacs answered"):
+            for seconds, times in ((0, 1), (10, 2), (13, 2), (30, 3), (45, 3)):
+                sending.sweep(now=NOW + timedelta(seconds=seconds))
+                with suppress(OperationalError):
+                    sending.wait()
+                assert len(came) == 2 * times
+        sending.sweep(now=NOW + timedelta(minutes=2))
+        sending.wait()
+        sending.close()
+    assert {row.attempts for row in node.deliveries(study)} == {1}
 
 
 def test_a_sop_class_that_is_not_accepted_gets_a_sentence_and_the_others_arrive(node):

@@ -105,9 +105,22 @@ def test_a_lane_that_is_slow_delays_no_other_and_is_not_entered_twice():
 def test_what_broke_in_a_lane_is_raised_once():
     lanes = Lanes(1)
     lanes.start("lane", lambda: 1 // 0)
+    wait_for(lambda: not lanes.busy("lane"))
+    lanes.start("lane", lambda: None)
     with pytest.raises(ZeroDivisionError):
-        wait_for(lambda: not lanes.busy("lane"))
-    assert not lanes.busy("lane")
+        lanes.raise_failures()
+    lanes.wait()
+    lanes.close()
+
+
+def test_what_broke_in_several_lanes_is_raised_together():
+    lanes = Lanes(2)
+    lanes.start("one", lambda: 1 // 0)
+    lanes.start("another", lambda: {}["nothing"])
+    with pytest.raises(ExceptionGroup) as failures:
+        lanes.wait()
+    assert {type(each) for each in failures.value.exceptions} == {ZeroDivisionError, KeyError}
+    lanes.raise_failures()
     lanes.close()
 
 

@@ -20,7 +20,7 @@ from pynetdicom import AE, build_context, evt
 
 from lab.demo.free_ports import free_port
 from lab.demo.orthanc import Orthanc, orthanc_program
-from mammography.ledger.commitment_requests import commitment_requests
+from mammography.ledger.commitment_requests import commitment_requests, record_commitment_request
 from mammography.ledger.signals import signals_of
 from mammography.ledger.tables import CommitmentRequestRow
 from mammography.ledger.write_ahead_log import NotDurable
@@ -370,6 +370,37 @@ def test_a_report_that_a_port_does_not_take_comes_again_for_days(
         asked.now = NOW + GIVE_UP_AFTER
         assert asked.sweep() == 1
         assert asked.row().next_attempt_at is None
+
+
+def test_what_nobody_foresaw_of_one_sender_keeps_no_other_from_its_report(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+):
+    told = []
+
+    def report_or_break(_self: CommitmentProvider, sender: str, *_: object) -> None:
+        told.append(sender)
+        assert sender != "BROKEN"
+
+    monkeypatch.setattr(CommitmentProvider, "_report", report_or_break)
+    for seconds, sender in enumerate(("BROKEN", "OTHER")):
+        asked.reports[sender] = ReportAddress(port=free_port())
+        with asked.node.ledger.begin() as session:
+            record_commitment_request(
+                session,
+                "1.2.3",
+                sender,
+                address="127.0.0.1",
+                references=[(FOR_PRESENTATION, uid("asked", "R CC"))],
+                now=NOW,
+                report_at=NOW + timedelta(seconds=seconds),
+            )
+    provider = asked.provider()
+    assert provider.sweep(now=NOW + SECONDS) == 2
+    wait_for(lambda: all(each.done() for each in provider._lanes._running.values()))
+    with pytest.raises(AssertionError):
+        provider.sweep(now=NOW + SECONDS)
+    provider.close()
+    assert sorted(told) == ["BROKEN", "BROKEN", "OTHER", "OTHER"]
 
 
 def test_a_list_of_all_that_is_here_is_a_signal_for_its_study(asked: Asked):
