@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
 from pynetdicom import AE, build_context, evt
 
 from lab.demo.free_ports import free_port
@@ -29,7 +29,7 @@ from node.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
 from node.commitment_provider import CommitmentProvider
 from node.composition import callers_of, make_commitment_provider
 from node.delivery import GIVE_UP_AFTER
-from node.operations import MOST_ITEMS
+from node.operations import MOST_ITEMS, OperationRefused, decoded
 from node.report_addresses import ReportAddress, ReportAddresses
 from node.requestor import association
 from node.settings import CallerSection, NodeSection, NodeSettings
@@ -453,6 +453,12 @@ def test_a_request_of_more_items_than_are_read_at_once_is_refused(asked: Asked):
     assert ask(asked.node.port, information) == 0x0213
     many.ReferencedSOPSequence = many.ReferencedSOPSequence[: MOST_ITEMS - 2]
     assert ask(asked.node.port, information, Heard()) == 0x0000
+
+
+def test_items_are_counted_in_either_order_of_bytes():
+    items = struct.pack(">HHI", 0xFFFE, 0xE000, 0) * (MOST_ITEMS + 1)
+    with pytest.raises(OperationRefused, match="More than 20000 items"):
+        decoded(items, ExplicitVRBigEndian)
 
 
 def test_a_request_that_names_another_class_than_its_context_is_refused(asked: Asked):

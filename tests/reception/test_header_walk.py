@@ -142,6 +142,17 @@ STUDY = explicit(0x0020000D, b"UI", b"1.2.3.")
 IMPLICIT_IN_IT = struct.pack("<HHI", 0x0008, 0x0018, 4) + b"9.9\0" + END_OF_ITEM + END_OF_SEQUENCE
 
 
+IMPLICIT_BIG_ENDIAN = b"".join(
+    struct.pack(">HHI", 0xFFFE, number, length)
+    for number, length in ((0xE000, UNDEFINED), (0xE00D, 0), (0xE0DD, 0))
+)
+
+
+def long(delimiter: bytes) -> bytes:
+    """One that says to have a value; it may have none."""
+    return delimiter[:4] + struct.pack("<I", 4)
+
+
 def test_items_of_an_unknown_representation_are_implicit():
     """PS3.5 6.2.2."""
     unknown = explicit(0x00091001, b"UN", item(IMPLICIT_IN_IT, length=UNDEFINED), length=UNDEFINED)
@@ -157,7 +168,12 @@ def test_items_of_an_unknown_representation_are_implicit():
         (explicit(0x00081115, b"SQ", item(b""), length=UNDEFINED) + STUDY, ExplicitVRLittleEndian),
         (explicit(0x00081115, b"SQ", item(STUDY, length=UNDEFINED) + END_OF_SEQUENCE, length=UNDEFINED), ExplicitVRLittleEndian),
         (explicit(0x00081115, b"SQ", item(b"", length=1000), length=UNDEFINED) + STUDY, ExplicitVRLittleEndian),
-        (explicit(0x00081115, b"SQ", item(item(b""), length=UNDEFINED), length=UNDEFINED) + STUDY, ExplicitVRLittleEndian),
+        (explicit(0x00081115, b"SQ", item(item(b"") + END_OF_ITEM, length=UNDEFINED) + END_OF_SEQUENCE, length=UNDEFINED) + STUDY, ExplicitVRLittleEndian),
+        (explicit(0x00081115, b"SQ", item(long(END_OF_ITEM), length=UNDEFINED) + END_OF_SEQUENCE, length=UNDEFINED) + STUDY, ExplicitVRLittleEndian),
+        (explicit(0x00081115, b"SQ", long(END_OF_SEQUENCE), length=UNDEFINED) + STUDY, ExplicitVRLittleEndian),
+        (explicit(0x00081115, b"SQ", b"")[:10], ExplicitVRLittleEndian),
+        (struct.pack(">HH2sHI", 0x0009, 0x1001, b"UN", 0, UNDEFINED) + IMPLICIT_BIG_ENDIAN, ExplicitVRBigEndian),
+        (STUDY + b"\xff" * 500_000, ImplicitVRLittleEndian),
         (STUDY[:5], ExplicitVRLittleEndian),
         (STUDY, ImplicitVRLittleEndian),
         (struct.pack("<HHI", 0x0009, 0x1001, UNDEFINED) + bytes(40), ImplicitVRLittleEndian),

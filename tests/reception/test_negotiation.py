@@ -11,17 +11,19 @@ from pydicom.uid import (
     JPEGLosslessSV1,
 )
 from pynetdicom import build_context
-from pynetdicom.pdu import A_ASSOCIATE_RQ
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
     ImplementationClassUIDNotification,
     MaximumLengthNotification,
+    SCP_SCU_RoleSelectionNegotiation,
 )
 
 from node.negotiation import (
     MODALITY_PERFORMED_PROCEDURE_STEP,
     STORAGE_COMMITMENT_PUSH_MODEL,
     VERIFICATION,
+    Agreement,
     negotiate,
 )
 from tests.reception.mammograms import FOR_PRESENTATION, uid
@@ -32,6 +34,11 @@ EXPLICIT, IMPLICIT = ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 def agreed(*proposed: tuple[str, list[str]]) -> dict[int, str]:
     """The transfer syntax of each accepted context, by its ID: 1, 3, 5 and so on in the order of the proposal."""
+    return {number: context.transfer_syntax for number, context in agreement(*proposed).contexts.items()}
+
+
+def agreement(*proposed: tuple[str, list[str]], roles: tuple[str, ...] = ()) -> Agreement:
+    """What is agreed to; of `roles` the sender is the SCP."""
     request = A_ASSOCIATE()
     request.application_context_name = "1.2.840.10008.3.1.1.1"
     request.calling_ae_title, request.called_ae_title = "MODALITY1", "MAMMOCALC"
@@ -43,8 +50,11 @@ def agreed(*proposed: tuple[str, list[str]]) -> dict[int, str]:
     length.maximum_length_received = 16384
     implementation.implementation_class_uid = uid("a caller")
     request.user_information = [length, implementation]
-    agreement = negotiate(bytes(A_ASSOCIATE_RQ(request).encode()))
-    return {number: context.transfer_syntax for number, context in agreement.contexts.items()}
+    for sop_class in roles:
+        role = SCP_SCU_RoleSelectionNegotiation()
+        role.sop_class_uid, role.scu_role, role.scp_role = sop_class, False, True
+        request.user_information.append(role)
+    return negotiate(bytes(A_ASSOCIATE_RQ(request).encode()))
 
 
 @pytest.mark.parametrize(
@@ -84,6 +94,7 @@ def test_a_retired_storage_class_is_stored(retired: str):
     [
         "1.2.840.10008.1.20.2",  # Storage Commitment Pull Model
         "1.2.840.10008.5.1.1.27",  # Stored Print Storage
+        "1.2.840.10008.5.1.4.38.1",  # Hanging Protocol Storage: of no patient
         "1.2.840.10008.5.1.4.1.2.2.1",  # Study Root Query/Retrieve - FIND
         "1.2.840.10008.5.1.4.1.2.3.1",  # Patient/Study Only Query/Retrieve - FIND, retired
     ],
@@ -100,3 +111,22 @@ def test_what_comes_with_an_operation_is_not_deflated(operation: str):
     deflated = DeflatedExplicitVRLittleEndian
     assert agreed((operation, [deflated, EXPLICIT]), (operation, [deflated])) == {1: EXPLICIT}
     assert agreed((FOR_PRESENTATION, [deflated])) == {1: deflated}
+
+
+def test_a_destination_that_reports_its_commitment_may_be_the_provider():
+    """PS3.4 J.3.3: it proposes itself as SCP, and sends N-EVENT-REPORT."""
+    answer = A_ASSOCIATE_AC()
+    answer.decode(
+        agreement(
+            (VERIFICATION, [EXPLICIT]),
+            (STORAGE_COMMITMENT_PUSH_MODEL, [EXPLICIT]),
+            (STORAGE_COMMITMENT_PUSH_MODEL, [IMPLICIT]),
+            roles=(STORAGE_COMMITMENT_PUSH_MODEL,),
+        ).answer
+    )
+    (role,) = [
+        each
+        for each in answer.to_primitive().user_information
+        if isinstance(each, SCP_SCU_RoleSelectionNegotiation)
+    ]
+    assert (role.sop_class_uid, role.scu_role, role.scp_role) == (STORAGE_COMMITMENT_PUSH_MODEL, False, True)
