@@ -84,9 +84,8 @@ class Annex:
         )
         self._closing = False
         self._process.start()
-        atexit.register(
-            self._process.kill
-        )  # whoever was not closed would be waited for; it does not hear SIGTERM
+        # the program's end waits for it where it was not closed, and it does not hear SIGTERM
+        atexit.register(self._process.kill)
         far_end.close()
         with socket.socket(fileno=os.dup(self._line.fileno())) as line:
             patience = _SECONDS_AND_MICROSECONDS.pack(_PATIENCE_SECONDS, 0)
@@ -199,10 +198,8 @@ def _hold_associations(
     die_with_parent()
     if os.getppid() != parent:
         return
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # a terminal and systemd tell both; the receiving process ends this one
+    # a terminal and systemd tell both; the receiving process ends this one
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     parents_end.close()
     host = _Messenger(line)
