@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 from typing_extensions import override
 
 
@@ -100,11 +101,11 @@ def view_of(header: Dataset) -> View | None:
 
     View Code Sequence (0054,0220) comes first; View Position (0018,5101), as older objects have it, second.
     """
-    side = str(header.get("ImageLaterality") or header.get("Laterality") or "")
+    side = _text(header, "ImageLaterality") or _text(header, "Laterality")
     codes = list(header.get("ViewCodeSequence") or [])
-    position = _POSITION_BY_CODE.get(str(codes[0].get("CodeValue", ""))) if codes else None
+    position = _POSITION_BY_CODE.get(_text(codes[0], "CodeValue")) if codes else None
     if position is None:
-        position = _POSITION_BY_NAME.get(str(header.get("ViewPosition") or ""))
+        position = _POSITION_BY_NAME.get(_text(header, "ViewPosition"))
     laterality = _LATERALITY_BY_NAME.get(side)
     if laterality is None or position is None:
         return None
@@ -114,7 +115,13 @@ def view_of(header: Dataset) -> View | None:
 def _modifiers(view_codes: Iterable[Dataset]) -> frozenset[ViewModifier]:
     """Return the modifiers of a View Code Sequence; what CID 4015 has beside ours becomes OTHER."""
     return frozenset(
-        _MODIFIER_BY_CODE.get(str(modifier.get("CodeValue", "")), ViewModifier.OTHER)
+        _MODIFIER_BY_CODE.get(_text(modifier, "CodeValue"), ViewModifier.OTHER)
         for code in view_codes
         for modifier in code.get("ViewModifierCodeSequence") or []
     )
+
+
+def _text(data_set: Dataset, keyword: str) -> str:
+    """Return an attribute as text; nothing where it calls itself a sequence, which as text may be of any length."""
+    value = data_set.get(keyword)
+    return "" if value is None or isinstance(value, Sequence) else str(value)

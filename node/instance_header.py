@@ -13,6 +13,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
+from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
@@ -231,7 +232,7 @@ def _plain_text(elements: Elements, keyword: str) -> str:
 
 
 def _text(header: Dataset, keyword: str) -> str:
-    """Return an attribute's value in printable characters; of several values the text as it was joined.
+    """Return an attribute's value in printable characters; of several values the text as it was joined, of a sequence nothing.
 
     ASCII without an escape means the same in every character set that a data set may name (PS3.5 6.1.2.5.3).
     """
@@ -241,7 +242,7 @@ def _text(header: Dataset, keyword: str) -> str:
     if encoded and encoded.isascii() and _ESCAPE not in encoded:
         return _clean(keyword, encoded.decode("ascii"))
     value = header.get(keyword)
-    if value is None:
+    if value is None or isinstance(value, Sequence):  # written out, items within items have no end
         return ""
     joined = value if isinstance(value, str) else "\\".join(str(one) for one in value)
     return _clean(keyword, joined)

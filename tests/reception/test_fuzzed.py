@@ -7,6 +7,8 @@ from io import BytesIO
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 from pydicom.uid import (
@@ -171,6 +173,35 @@ def test_an_element_of_another_kind_than_its_attribute_is_read_as_the_library_re
     if representation in (b"SQ", b"UN"):  # PS3.5 7.1.2
         length = bytes(2) + length + bytes(2)
     header_as_the_library_sees_it(explicit[:place] + representation + length + value)
+
+
+@pytest.mark.parametrize("keyword", ["Modality", "AccessionNumber", "ImageLaterality", "ViewPosition"])
+def test_a_text_that_calls_itself_a_sequence_is_not_written_out(
+    keyword: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Found by the fuzzer that is guided by coverage: ten kilobytes of items within items took six gigabytes as text."""
+
+    def write_out(_self: Dataset) -> str:
+        pytest.fail("a data set is written out")
+
+    image, item = mammogram("simple", ViewPosition="CC"), Dataset()
+    del image.ViewCodeSequence
+    item.PatientID = "within"
+    image[keyword] = DataElement(keyword, "SQ", [item, item])
+    monkeypatch.setattr(Dataset, "__str__", write_out)
+    header = read_instance_header(
+        BytesIO(encoded(image)), transfer_syntax_uid=ExplicitVRLittleEndian, sop_class_uid=FOR_PRESENTATION
+    )
+    said = (header.modality, header.accession_number, header.view_position)
+    assert (
+        said
+        == {
+            "Modality": ("", "A-17", "CC"),
+            "AccessionNumber": ("MG", "", "CC"),
+            "ImageLaterality": ("MG", "A-17", ""),
+            "ViewPosition": ("MG", "A-17", ""),
+        }[keyword]
+    )
 
 
 @pytest.mark.parametrize("seed", seeds())

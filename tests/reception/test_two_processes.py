@@ -164,7 +164,7 @@ def test_a_process_that_was_not_closed_ends_with_its_program():
 from datetime import timedelta
 from node.annex import Annex
 from node.quota import Quota
-Annex(lambda: None, quota=Quota(places=1, places_of_one=1, bytes_of_one=1), silence=timedelta(seconds=1))
+annex = Annex(lambda: None, quota=Quota(places=1, places_of_one=1, bytes_of_one=1), silence=timedelta(seconds=1))
 raise SystemExit(3)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=20).returncode == 3
