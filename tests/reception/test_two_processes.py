@@ -161,10 +161,12 @@ def test_the_role_ends_in_order_where_both_processes_are_told(tmp_path: Path):
 
 def test_a_process_that_was_not_closed_ends_with_its_program():
     program = """
+import time
 from datetime import timedelta
 from node.annex import Annex
 from node.quota import Quota
 annex = Annex(lambda: None, quota=Quota(places=1, places_of_one=1, bytes_of_one=1), silence=timedelta(seconds=1))
+time.sleep(1)  # it hears no SIGTERM then
 raise SystemExit(3)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=20).returncode == 3
