@@ -164,8 +164,10 @@ def test_a_process_that_was_not_closed_ends_with_its_program():
 import time
 from datetime import timedelta
 from node.annex import Annex
+from node.hall import Offer
 from node.quota import Quota
-annex = Annex(lambda: None, quota=Quota(places=1, places_of_one=1, bytes_of_one=1), silence=timedelta(seconds=1))
+offer = Offer(store=None, operations={})
+annex = Annex(lambda: offer, quota=Quota(places=1, places_of_one=1, bytes_of_one=1), silence=timedelta(seconds=1))
 time.sleep(1)  # it hears no SIGTERM then
 raise SystemExit(3)
 """
