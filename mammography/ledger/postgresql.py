@@ -74,9 +74,8 @@ class _Impatient(Connection[Any]):
             if self.info.transaction_status is not TransactionStatus.ACTIVE:
                 raise
             self.close()
-            _log.error(
-                "ledger-hangs", seconds=patience
-            )  # where statements are sent together, what is raised is lost
+            # what is raised is lost where statements are sent together
+            _log.error("ledger-hangs", seconds=patience)
             raise OperationalError(f"PostgreSQL has not answered within {patience:g} s.") from failure
 
 
