@@ -10,7 +10,7 @@ import tomllib
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -44,7 +44,7 @@ def _queue_url(url: str) -> str:
         return url
     try:
         parts = urlsplit(url)
-        are_numbers = parts.port != 0 and re.fullmatch("/*[0-9]*", parts.path) is not None
+        are_numbers = parts.port != 0 and re.fullmatch("[0-9]*", unquote(parts.path).strip("/")) is not None
     except ValueError:
         are_numbers = False
     if not are_numbers:

@@ -48,6 +48,8 @@ _BROKER_PAUSE = timedelta(seconds=5)
 _STUDIES_A_SWEEP = 1000
 _LOOK_AGAIN_AFTER = timedelta(seconds=5)
 """At a study that waits for what an archive holds."""
+_LOCK_NOT_AVAILABLE = "55P03"
+"""The SQLSTATE of PostgreSQL."""
 _NEVER = timedelta(days=36500)
 
 
@@ -145,12 +147,14 @@ class Completion:
             _log.error("ledger-away", study_instance_uid=study_instance_uid, reason=type(failure).__name__)
 
     def _judge_in_turn(self, seen: StudyRow, *, now: datetime) -> StudyState | None:
-        """Judge a study that waited; what the database does not take of one keeps no other from its turn."""
+        """Judge a study that waited; one that is locked, or that the database cannot look up, keeps no other from its turn."""
         try:
             return self._judge(seen, association_ended=False, now=now, asks=True)
-        except OperationalError:  # the ledger is away for all of them
-            raise
         except SQLAlchemyError as failure:
+            if isinstance(failure, OperationalError) and not _is_locked(
+                failure
+            ):  # the ledger is away for all of them
+                raise
             _log.error(
                 "study-not-judged", study_instance_uid=seen.study_instance_uid, reason=type(failure).__name__
             )
@@ -306,3 +310,8 @@ def arrived_view(instance: InstanceRow) -> ArrivedView:
             modifiers=frozenset(ViewModifier(name) for name in instance.view_modifiers.split(",") if name),
         )
     return ArrivedView(sop_class_uid=instance.sop_class_uid, modality=instance.modality, view=view)
+
+
+def _is_locked(failure: OperationalError) -> bool:
+    """Whether a statement waited for a lock of PostgreSQL that another transaction kept."""
+    return getattr(failure.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE

@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
@@ -124,12 +124,13 @@ class Delivery:
     ) -> None:
         """Send parcels; where that ends as nobody foresaw, leave their destination alone for a while, too.
 
-        What became of them is not in the ledger then, and they are still due.
+        What became of some of them is not in the ledger then, and these are still due.
         """
-        with ExitStack() as unforeseen:
-            unforeseen.callback(lambda: self._circuits[destination.name].failed(clock()))
+        try:
             self._send_all(destination, parcels, clock)
-            unforeseen.pop_all()
+        except BaseException:
+            self._circuits[destination.name].failed(clock())
+            raise
 
     def _send_all(
         self, destination: Destination, parcels: Sequence[Parcel], clock: Callable[[], datetime]
@@ -149,6 +150,8 @@ class Delivery:
                     answered |= any(not outcome.lost for _, outcome in outcomes)
                     lost |= any(outcome.lost for _, outcome in outcomes)
         except (NoAssociation, NotReached) as reason:
+            outcome = Outcome(False, f"{reason}.", unreached=True)
+            self._record(destination, [(parcel, outcome) for parcel in parcels], clock())
             pause = circuit.failed(clock())
             log.warning(
                 "destination-not-reached",
@@ -156,8 +159,6 @@ class Delivery:
                 reason=str(reason),
                 again_in_seconds=round(pause.total_seconds(), 1),
             )
-            outcome = Outcome(False, f"{reason}.", unreached=True)
-            self._record(destination, [(parcel, outcome) for parcel in parcels], clock())
             return
         except NothingAccepted:
             outcomes = [(parcel, not_accepted(destination, parcel)) for parcel in parcels]

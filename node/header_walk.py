@@ -13,7 +13,7 @@ from node.dimse_status import InstanceRefused
 from node.header_scan import LONG_REPRESENTATIONS, SHORT_REPRESENTATIONS
 
 MOST_STEPS = 300_000
-"""Elements and items that are stepped over; others wait for that, some tenths of a second. A list of instances has four for each."""
+"""Elements and items that are stepped over; others wait for that, half a second. A list of instances has four for each."""
 MOST_BYTES = 1 << 20
 """Of the wanted elements together."""
 
@@ -71,8 +71,8 @@ class _Walk:
 
     def wanted(self, *, implicit: bool, last: int, wanted: Collection[int]) -> bytes:
         """Return the wanted elements."""
-        if implicit and self._at(self._first + 4, 2).isupper():
-            raise _Irregular  # it is explicit all the same
+        if implicit and self._is_explicit_at(self._first):
+            raise _Irregular
         found, count, place = [], 0, self._first
         while place < self._size:
             element = self._element(place, implicit=implicit)
@@ -131,7 +131,7 @@ class _Walk:
             item = self._element(place, implicit=True)
             if item.tag == _END_OF_SEQUENCE and not item.length:
                 return item.value
-            if item.tag != _ITEM:
+            if item.tag != _ITEM or (implicit and self._is_explicit_at(item.value)):
                 raise _Irregular
             if item.length == _UNDEFINED:
                 place = self._past_elements(item.value, implicit=implicit, depth=depth)
@@ -145,6 +145,10 @@ class _Walk:
             if element.tag == _END_OF_ITEM and not element.length:
                 return element.value
             place = self._past_value(element, implicit=implicit, depth=depth)
+
+    def _is_explicit_at(self, place: int) -> bool:
+        """Whether an element that should be implicit is explicit all the same, as some senders write them."""
+        return self._at(place + 4, 2).isupper()
 
     def _at(self, place: int, count: int) -> bytes:
         """Return so many bytes from a place; fewer where the file ends."""

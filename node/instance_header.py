@@ -162,7 +162,7 @@ def _parse(data_set: BinaryIO | DataSet, transfer_syntax_uid: str, last: int) ->
     wanted = wanted_of(data_set, implicit=implicit, little_endian=little_endian, last=last, wanted=_TAGS)
     data_set.seek(begin)
     header = read_dataset(
-        cast(BinaryIO, _Rationed(data_set if wanted is None else BytesIO(wanted), LONGEST_HEADER)),
+        cast(BinaryIO, _Rationed(data_set, LONGEST_HEADER)) if wanted is None else BytesIO(wanted),
         is_implicit_VR=implicit,
         is_little_endian=little_endian,
         stop_when=lambda tag, _vr, _length: tag > last,

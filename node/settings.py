@@ -76,6 +76,9 @@ def _sop_class(uid: str) -> str:
 THIS_HOST = ("127.0.0.1", "::1", "localhost")
 """Host names of this machine."""
 
+EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104  compared, not bound
+"""Hosts that stand for every address of this machine."""
+
 LONGEST_TIMEOUT = timedelta(days=1)
 """The system counts in milliseconds how long a peer may be silent, and not beyond 24 days (TCP_USER_TIMEOUT)."""
 
@@ -326,6 +329,8 @@ class NodeSettings(BaseModel):
     @model_validator(mode="after")
     def _ports_are_unique(self) -> Self:
         for one, other in combinations(self.listening_ports, 2):
-            if one.port == other.port:
+            if one.port == other.port and (
+                one.host == other.host or not EVERY_ADDRESS.isdisjoint((one.host, other.host))
+            ):
                 raise ValueError(f"{one.port_setting} and {other.port_setting} are the same: {one.port}")
         return self

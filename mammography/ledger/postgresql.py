@@ -20,8 +20,10 @@ LOCK_TIMEOUT = timedelta(seconds=10)
 """How long a statement waits for what another transaction has locked: one that waits longer fails, and is tried again."""
 IDLE_TIMEOUT = timedelta(minutes=5)
 """After so long without a word PostgreSQL ends a transaction: the machine that began it may have lost its power."""
+STATEMENT_TIMEOUT = timedelta(seconds=12)
+"""How long the server works on a statement; it gives it up, with its locks."""
 ANSWER_TIMEOUT = timedelta(seconds=15)
-"""How long a statement may take in all. Where a server hangs, a sender is told so after this and the time for two connections: many wait 30 s."""
+"""How long we wait for a server that does not even do that. A sender is told so after this and the time for two connections: many wait 30 s."""
 
 _MISSING_A_SERVER = {
     "keepalives_idle": 10,
@@ -52,7 +54,7 @@ def postgres_engine(url: URL) -> Engine:
 def keep_from_waiting(engine: Engine) -> None:
     """Have connections that the engine makes from now on wait for nothing without end."""
     event.listen(engine, "do_connect", _connect)
-    event.listen(engine, "connect", _limit_locks)
+    event.listen(engine, "connect", _limit_statements)
 
 
 class _Impatient(Connection[Any]):
@@ -65,11 +67,11 @@ class _Impatient(Connection[Any]):
         """Take a statement to its end.
 
         Raises:
-            OperationalError: if that takes longer than ANSWER_TIMEOUT; the connection is closed then.
+            OperationalError: if that takes longer than ANSWER_TIMEOUT, or than `timeout`; the connection is closed then.
         """
-        patience = ANSWER_TIMEOUT.total_seconds()
+        patience = ANSWER_TIMEOUT.total_seconds() if timeout is None else timeout
         try:
-            return super().wait(gen, interval, patience if timeout is None else timeout)
+            return super().wait(gen, interval, patience)
         except OperationalError as failure:
             if self.info.transaction_status is not TransactionStatus.ACTIVE:
                 raise
@@ -85,10 +87,11 @@ def _connect(
     return _Impatient.connect(**settings)
 
 
-def _limit_locks(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+def _limit_statements(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
     cursor = connection.cursor()
     for name, limit in (
         ("lock_timeout", LOCK_TIMEOUT),
+        ("statement_timeout", STATEMENT_TIMEOUT),
         ("idle_in_transaction_session_timeout", IDLE_TIMEOUT),
     ):
         cursor.execute(f"SET {name} = '{int(limit.total_seconds() * 1000)}ms'")

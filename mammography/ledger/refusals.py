@@ -8,13 +8,15 @@ from sqlalchemy.orm import Session
 from mammography.ledger.tables import RefusalRow
 
 MOST_REFUSALS = 10_000
-"""So many of the newest are kept, and so many of the newest whose bytes went into the quarantine: more than that has files.
+"""So many of the newest are kept at least, and so many of the newest whose bytes went into the quarantine, which has fewer files.
 
 A sender that tries again for days must not fill the disk, nor push out what was kept.
 """
 
 FORGETS_EVERY = 100
 """So seldom is what is too old looked for: it takes milliseconds."""
+_MOST_FORGOTTEN = 10_000
+"""At once: there may be millions from before any were forgotten."""
 
 
 def record_refusal(
@@ -57,4 +59,6 @@ def _forget_the_oldest(session: Session, newest: int) -> None:
         ~kept_bytes & (RefusalRow.number <= newest - MOST_REFUSALS),
         kept_bytes & (RefusalRow.number <= last.limit(1).scalar_subquery()),
     ):
-        session.execute(delete(RefusalRow).where(too_old).execution_options(synchronize_session=False))
+        some = select(RefusalRow.number).where(too_old).order_by(RefusalRow.number).limit(_MOST_FORGOTTEN)
+        oldest = delete(RefusalRow).where(RefusalRow.number.in_(some))
+        session.execute(oldest.execution_options(synchronize_session=False))

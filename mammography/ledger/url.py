@@ -37,7 +37,7 @@ def _check_file(url: URL) -> None:
     """Refuse SQLite without a file."""
     if url.host is not None:
         raise UnsupportedLedger("The ledger's file follows three slashes: sqlite:///var/ledger.db.")
-    if not url.database or ":memory:" in url.database or url.query.get("mode") == "memory":
+    if not url.database or url.database in (":memory:", "file::memory:") or url.query.get("mode") == "memory":
         raise UnsupportedLedger(
             "The ledger needs a file, such as sqlite:///var/ledger.db: what is in memory is forgotten with its process."
         )

@@ -2,10 +2,12 @@
 
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import DataError, OperationalError
 
 from mammography.completeness import Verdict
@@ -125,6 +127,23 @@ def test_a_study_that_the_database_cannot_look_up_keeps_no_other_waiting(
     assert row(ledger, "1.2.3").state is StudyState.RECEIVING
     assert row(ledger, "1.2.4").state is StudyState.QUEUED
     assert bell.rung == ["1.2.4"]
+
+
+def test_a_study_that_another_machine_has_locked_keeps_no_other_waiting(
+    postgres_ledger_url, bell, monkeypatch
+):
+    monkeypatch.setattr("mammography.ledger.postgresql.LOCK_TIMEOUT", timedelta(seconds=0.3))
+    with closing(Ledger(postgres_ledger_url)) as ledger:
+        for study_uid in ("1.3.1", "1.3.2"):
+            arrive(ledger, "R CC", study_uid=study_uid)
+        completion = Completion(ledger=ledger, quiet_period=QUIET, longest_wait=LONGEST, ring=bell.ring)
+        with closing(Ledger(postgres_ledger_url)) as another, another.begin() as session:
+            session.execute(text("SELECT * FROM study WHERE study_instance_uid = '1.3.1' FOR UPDATE"))
+            completion.sweep(now=NOW + QUIET)
+        assert row(ledger, "1.3.1").state is StudyState.RECEIVING
+        assert row(ledger, "1.3.2").state is StudyState.QUEUED
+        completion.sweep(now=NOW + QUIET)
+        assert row(ledger, "1.3.1").state is StudyState.QUEUED
 
 
 def test_a_ledger_that_is_away_ends_the_sweep(ledger, completion, monkeypatch):

@@ -324,6 +324,22 @@ def test_a_database_that_hangs_within_a_transaction_is_given_up(
             assert session.execute(text("SELECT 1")).scalar_one() == 1
 
 
+def test_what_takes_the_database_too_long_is_given_up_there(
+    postgres_ledger_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Were it given up by us alone, it would keep its locks until it ended."""
+    monkeypatch.setattr("mammography.ledger.postgresql.STATEMENT_TIMEOUT", timedelta(seconds=0.3))
+    with closing(Ledger(postgres_ledger_url)) as ledger:
+        with pytest.raises(DBAPIError, match="statement timeout") as said, ledger.begin() as session:
+            session.execute(text("SELECT pg_sleep(20)"))
+        assert not said.value.connection_invalidated
+        with ledger.begin() as session:
+            running = (
+                "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active'"
+            )
+            assert session.execute(text(running)).scalar_one() == 1, "itself"
+
+
 def test_whoever_says_nothing_within_a_transaction_is_ended_by_the_database(
     postgres_ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ):

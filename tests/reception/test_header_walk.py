@@ -162,6 +162,7 @@ def test_items_of_an_unknown_representation_are_implicit():
 @pytest.mark.parametrize(
     ("irregular", "syntax"),
     [
+        (explicit(0x00091001, b"UN", item(explicit(0x00091010, b"LO", b"ab") + END_OF_ITEM, length=UNDEFINED) + END_OF_SEQUENCE, length=UNDEFINED) + STUDY + b"\0" * 500_000, ExplicitVRLittleEndian),
         (explicit(0x00081115, b"XX", b"") + STUDY, ExplicitVRLittleEndian),
         (explicit(0x00081115, b"LO", b"abc", length=1000) + STUDY, ExplicitVRLittleEndian),
         (explicit(0x00091001, b"OB", item(b"") + END_OF_SEQUENCE, length=UNDEFINED) + STUDY, ExplicitVRLittleEndian),

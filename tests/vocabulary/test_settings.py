@@ -124,6 +124,7 @@ def test_a_queue_has_a_port_and_a_database_that_are_numbers(tmp_path, url):
         "redis://",
         "redis://h",
         "redis://[::1]:6379/",
+        "redis://h:6379/0/",
         "rediss://u:p@h:6380/15?ssl_cert_reqs=none",
         "redis+socket:///a:b",
     ],
@@ -182,6 +183,11 @@ def test_two_ports_cannot_be_one(tmp_path, text, told):
     with pytest.raises(SettingsRefused) as refused:
         load_settings(NodeSettings, written(tmp_path, text))
     assert told in str(refused.value)
+
+
+def test_one_port_on_two_addresses_is_two(tmp_path):
+    text = '[node]\nhost = "10.0.0.5"\nport = 8080\n[console]\nhost = "127.0.0.1"\nport = 8080\n'
+    assert load_settings(NodeSettings, written(tmp_path, text)).console.port == 8080
 
 
 def test_tls_has_the_port_that_is_registered_for_it(tmp_path):
