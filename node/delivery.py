@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
@@ -126,11 +126,10 @@ class Delivery:
 
         What became of some of them is not in the ledger then, and these are still due.
         """
-        try:
+        with ExitStack() as unforeseen:
+            unforeseen.callback(lambda: self._circuits[destination.name].failed(clock()))
             self._send_all(destination, parcels, clock)
-        except BaseException:
-            self._circuits[destination.name].failed(clock())
-            raise
+            unforeseen.pop_all()
 
     def _send_all(
         self, destination: Destination, parcels: Sequence[Parcel], clock: Callable[[], datetime]

@@ -91,7 +91,7 @@ class _Walk:
         """Read the header of an element."""
         self._steps += 1
         if self._steps > MOST_STEPS:
-            raise InstanceRefused("Too many elements stand before the UIDs of the data set.")
+            raise InstanceRefused("The data set has too many elements before its UIDs.")
         header = self._at(place, _LONGEST_HEADER)
         if len(header) < self._implicit.size:
             raise _Irregular
