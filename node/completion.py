@@ -151,9 +151,7 @@ class Completion:
         try:
             return self._judge(seen, association_ended=False, now=now, asks=True)
         except SQLAlchemyError as failure:
-            if isinstance(failure, OperationalError) and not _is_locked(
-                failure
-            ):  # the ledger is away for all of them
+            if _is_away(failure):  # for all of them
                 raise
             _log.error(
                 "study-not-judged", study_instance_uid=seen.study_instance_uid, reason=type(failure).__name__
@@ -312,6 +310,8 @@ def arrived_view(instance: InstanceRow) -> ArrivedView:
     return ArrivedView(sop_class_uid=instance.sop_class_uid, modality=instance.modality, view=view)
 
 
-def _is_locked(failure: OperationalError) -> bool:
-    """Whether a statement waited for a lock of PostgreSQL that another transaction kept."""
-    return getattr(failure.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE
+def _is_away(failure: SQLAlchemyError) -> bool:
+    """Whether the ledger itself is away, not one study locked by another transaction or looked up in vain."""
+    if not isinstance(failure, OperationalError):
+        return False
+    return getattr(failure.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE

@@ -273,6 +273,21 @@ def test_what_cannot_be_written_down_is_not_sent_again_without_pause(node):
     assert {row.attempts for row in node.deliveries(study)} == {1}
 
 
+def test_a_destination_that_is_not_reached_is_away_once_though_it_cannot_be_written_down(node):
+    """The pause after one failure, not after two."""
+    node.destinations.append(destination("pacs", free_port()))
+    node.reported_study(views=VIEWS[:1])
+    sending = delivery(node)
+    with unwritable(node, "cannot be reached"):
+        sending.sweep(now=NOW)
+        with pytest.raises(OperationalError):
+            sending.wait()
+        assert sending.sweep(now=NOW + timedelta(seconds=2))
+        with pytest.raises(OperationalError):
+            sending.wait()
+    sending.close()
+
+
 def test_a_sop_class_that_is_not_accepted_gets_a_sentence_and_the_others_arrive(node):
     with storage(lambda _: 0x0000, CAD_SR) as port:
         node.destinations.append(destination("pacs", port, fallback=False))

@@ -55,6 +55,12 @@ def test_a_database_that_cannot_hold_a_ledger_is_refused(
         opened(url)
 
 
+def test_a_ledger_may_be_in_any_folder(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/dr:memory:x/ledger.db"
+    upgrade(url)
+    Ledger(url).close()
+
+
 def test_sqlite_writes_a_log_and_keeps_its_foreign_keys(sqlite_url: str) -> None:
     ledger = Ledger(sqlite_url)
     asked = ["journal_mode", "foreign_keys", "busy_timeout"]

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
@@ -42,6 +43,19 @@ def test_of_a_sender_that_tries_again_for_days_the_newest_refusals_stay(ledger: 
     assert MOST_REFUSALS <= len(rows) < MOST_REFUSALS + FORGETS_EVERY
     assert rows[0].at == NOW + timedelta(seconds=FORGETS_EVERY - 1)
     assert rows[-1].reason == FULL
+
+
+def test_of_very_many_from_before_the_oldest_go_a_part_at_a_time(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A single statement for millions might take longer than the database gives it."""
+    monkeypatch.setattr("mammography.ledger.refusals._MOST_FORGOTTEN", 40)
+    with ledger.begin() as session:
+        refused(session, times=MOST_REFUSALS + 200)
+        refused_again(session)
+    with ledger.read() as session:
+        left = len(refusals(session, limit=2 * MOST_REFUSALS))
+    assert left == MOST_REFUSALS + 200 + FORGETS_EVERY - 40
 
 
 def test_a_full_disk_pushes_out_nothing_whose_bytes_were_kept(ledger: Ledger) -> None:

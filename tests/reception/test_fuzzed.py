@@ -179,7 +179,7 @@ def test_an_element_of_another_kind_than_its_attribute_is_read_as_the_library_re
 def test_a_text_that_calls_itself_a_sequence_is_not_written_out(
     keyword: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """Found by the fuzzer that is guided by coverage: ten kilobytes of items within items took six gigabytes as text."""
+    """Found by the fuzzer that is guided by coverage: ten kilobytes of items within items took more than six gigabytes as text."""
 
     def write_out(_self: Dataset) -> str:
         pytest.fail("a data set is written out")
